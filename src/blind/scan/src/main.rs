@@ -1,0 +1,2 @@
+//! postern-scan
+fn main() {}

@@ -1,0 +1,2 @@
+//! postern-imap
+fn main() {}

@@ -1,0 +1,2 @@
+//! postern-smtp
+fn main() {}

@@ -1,0 +1,2 @@
+//! postern-auth
+fn main() {}

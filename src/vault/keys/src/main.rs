@@ -1,0 +1,2 @@
+//! postern-keys
+fn main() {}

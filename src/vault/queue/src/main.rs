@@ -1,0 +1,2 @@
+//! postern-queue
+fn main() {}

@@ -1,0 +1,2 @@
+//! postern-store
+fn main() {}
