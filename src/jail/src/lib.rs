@@ -1,1 +1,100 @@
-//! jail
+//! Confinement: what every daemon does before anything else, and the only unsafe code of the project.
+//!
+//! [`confine`] reads the same in every `main`:
+//!
+//! 1. take what PID 1 (or `postern up`) handed over: descriptors by name, credentials, the configuration, the state directory;
+//! 2. start the log, while its socket can still be reached;
+//! 3. give up every capability, set no_new_privs, switch core dumps off;
+//! 4. Landlock: no file but the state directory, no TCP bind or connect, no abstract socket, no signal to others;
+//! 5. seccomp: the allow-list of the profile's class; a violation kills the process.
+//!
+//! Then [`Process::run`] starts the runtime, says READY and feeds the watchdog. Nothing runs before the jail is shut: there is one
+//! thread, and no byte from outside has been read.
+
+mod inherit;
+mod log;
+mod notify;
+mod restrict;
+mod run;
+mod seccomp;
+pub mod spawn;
+
+pub use inherit::Secret;
+pub use run::{Process, Shutdown, Sources};
+pub use seccomp::Class;
+
+use pure_config::Config;
+use std::{io, path::PathBuf};
+
+/// What a taken-over process of this kind would hold; decides what a panic does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Talks to the Internet, holds nothing. A panic loses one session.
+    Exposed,
+    /// Parses hostile content, reaches nothing. A panic loses one message.
+    Blind,
+    /// Holds mail or secrets. A panic ends the process, which starts again from its durable state.
+    Vault,
+}
+
+/// What one daemon is.
+#[derive(Debug, Clone, Copy)]
+pub struct Profile {
+    /// The daemon's name, as in the journal.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: Kind,
+    /// Which system calls it needs.
+    pub class: Class,
+    /// Whether it keeps state: `$STATE_DIRECTORY` must be given, and is all it may write.
+    pub state: bool,
+    /// Files it must be able to read again later, beside its credentials.
+    pub read: fn(&Config) -> Vec<PathBuf>,
+    /// Threads of the runtime.
+    pub workers: usize,
+}
+
+/// Why a daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A system call failed.
+    #[error("{0}: {1}")]
+    Io(&'static str, #[source] io::Error),
+    /// What the environment should hold is missing or wrong.
+    #[error("{0}")]
+    Environment(String),
+    /// The configuration is not valid.
+    #[error("postern.toml: {0}")]
+    Config(String),
+    /// The kernel cannot enforce the confinement, and the configuration does not allow less.
+    #[error("the sandbox cannot be enforced ({0}); allow_weak_sandbox = true would start without it")]
+    Weak(String),
+    /// The filter could not be built.
+    #[error("seccomp: {0}")]
+    Seccomp(String),
+}
+
+/// Takes over what was handed to this process and locks it in. Call it first in `main`, before any thread exists.
+pub fn confine(profile: &Profile) -> Result<Process, Error> {
+    let inherited = inherit::take(profile)?;
+    log::start(profile.name);
+    let config = inherited.config()?;
+    if profile.kind == Kind::Vault {
+        run::abort_on_panic();
+    }
+    restrict::no_core_dumps()?;
+    restrict::drop_capabilities()?;
+    let landlock = restrict::landlock(profile, &config, &inherited);
+    let landlock = match landlock {
+        Ok(abi) => abi.to_owned(),
+        Err(e) if config.allow_weak_sandbox => {
+            tracing::error!(error = %e, "starting with a weak sandbox: Landlock is not in force");
+            "none".into()
+        }
+        Err(e) => return Err(e),
+    };
+    let notifier = notify::Notifier::from_environment()?;
+    seccomp::install(profile.class)?;
+    tracing::info!(landlock, seccomp = ?profile.class, kind = ?profile.kind, no_new_privs = true, capabilities = 0, "confined");
+    Ok(Process::new(*profile, config, inherited, notifier))
+}

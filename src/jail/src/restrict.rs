@@ -1,0 +1,88 @@
+//! Capabilities, core dumps, Landlock.
+
+use crate::{Error, Profile, inherit::Inherited};
+use caps::{CapSet, Capability};
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetStatus, Scope,
+};
+use pure_config::Config;
+use std::{io, path::Path};
+
+/// The least that must be in force: it restricts TCP, abstract sockets and signals as well as files. Linux 6.12.
+const REQUIRED: ABI = ABI::V6;
+
+pub(crate) fn no_core_dumps() -> Result<(), Error> {
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(rustix::process::Resource::Core, none).map_err(|e| Error::Io("RLIMIT_CORE", e.into()))?;
+    // Also keeps other processes of the same user out of /proc/PID/mem.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .map_err(|e| Error::Io("PR_SET_DUMPABLE", e.into()))
+}
+
+pub(crate) fn drop_capabilities() -> Result<(), Error> {
+    let failed = |e: caps::errors::CapsError| Error::Io("capabilities", io::Error::other(e.to_string()));
+    // The bounding set can be emptied only by who could use it; under no_new_privs it is without effect anyway.
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).map_err(failed)? {
+        caps::clear(None, CapSet::Bounding).map_err(failed)?;
+    }
+    caps::clear(None, CapSet::Ambient).map_err(failed)?;
+    caps::clear(None, CapSet::Inheritable).map_err(failed)?;
+    caps::clear(None, CapSet::Effective).map_err(failed)?;
+    caps::clear(None, CapSet::Permitted).map_err(failed)?;
+    rustix::thread::set_no_new_privs(true).map_err(|e| Error::Io("no_new_privs", e.into()))
+}
+
+/// Shuts off the file system but for the state directory and what must be read again later. Returns what is in force.
+pub(crate) fn landlock(profile: &Profile, config: &Config, inherited: &Inherited) -> Result<&'static str, Error> {
+    let weak = |e: &dyn std::fmt::Display| Error::Weak(e.to_string());
+    let newest = ABI::V7;
+    let ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(REQUIRED))
+        .map_err(|e| weak(&e))?
+        .handle_access(AccessNet::from_all(REQUIRED))
+        .map_err(|e| weak(&e))?
+        .scope(Scope::from_all(REQUIRED))
+        .map_err(|e| weak(&e))?
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(newest))
+        .map_err(|e| weak(&e))?;
+    let mut created = ruleset.create().map_err(|e| weak(&e))?;
+    if let Some(state) = &inherited.state {
+        created = allow(created, state, AccessFs::from_all(REQUIRED) & !exec())?;
+    }
+    created = allow(created, &inherited.credentials_dir, read())?;
+    for path in (profile.read)(config) {
+        // A file that is not there yet cannot be allowed; its directory can.
+        let path = if path.exists() { path } else { path.parent().map(Path::to_owned).unwrap_or(path) };
+        if path.exists() {
+            created = allow(created, &path, read())?;
+        }
+    }
+    let status = created.restrict_self().map_err(|e| weak(&e))?;
+    if status.ruleset == RulesetStatus::NotEnforced || !status.no_new_privs {
+        return Err(Error::Weak("Landlock is not enforced by this kernel".into()));
+    }
+    Ok("ABI 6 or newer")
+}
+
+fn exec() -> BitFlags<AccessFs> {
+    AccessFs::Execute
+        | AccessFs::MakeChar
+        | AccessFs::MakeBlock
+        | AccessFs::MakeSock
+        | AccessFs::MakeFifo
+        | AccessFs::MakeSym
+        | AccessFs::IoctlDev
+}
+
+fn read() -> BitFlags<AccessFs> {
+    AccessFs::ReadFile | AccessFs::ReadDir
+}
+
+fn allow(ruleset: landlock::RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<landlock::RulesetCreated, Error> {
+    let fd = PathFd::new(path).map_err(|e| Error::Environment(format!("{}: {e}", path.display())))?;
+    let access = if path.is_dir() { access } else { access & AccessFs::from_file(REQUIRED) };
+    ruleset.add_rule(PathBeneath::new(fd, access)).map_err(|e| Error::Weak(e.to_string()))
+}

@@ -1,0 +1,140 @@
+//! postern -> auth: accounts, domains and aliases that are not declared in the configuration.
+
+use crate::{Edge, List};
+use pure_addr::{Address, Domain};
+use serde::{Deserialize, Serialize};
+
+/// See the module.
+#[derive(Debug)]
+pub struct AuthControl;
+
+/// Bytes of a password.
+pub const MAX_PASSWORD: usize = 1024;
+
+impl Edge for AuthControl {
+    const NAME: &'static str = "auth-control";
+    const MAX_BODY: usize = 8 * 1024 * 1024;
+    const MAX_FDS: usize = 0;
+    type Request = Request;
+    type Response = Response;
+    type Event = super::Never;
+}
+
+/// A password on its way to its verifier.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Password(pub String);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// What may be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Every account.
+    Accounts,
+    /// A new account; without a password it cannot log in.
+    AddAccount {
+        /// Its primary address, in a hosted domain.
+        address: Address,
+        /// For PLAIN and SCRAM.
+        password: Option<Password>,
+        /// Bytes; none: the configured default.
+        quota: Option<u64>,
+    },
+    /// Ends an account. Its mail stays on disk.
+    RemoveAccount(Address),
+    /// A new password.
+    SetPassword {
+        /// Whose.
+        address: Address,
+        /// Which.
+        password: Password,
+    },
+    /// Every hosted domain.
+    Domains,
+    /// Host a domain.
+    AddDomain(Domain),
+    /// Stop hosting it; refused while accounts or aliases are in it.
+    RemoveDomain(Domain),
+    /// Every alias.
+    Aliases,
+    /// Send mail for `address` to `targets`.
+    AddAlias {
+        /// Where mail arrives.
+        address: Address,
+        /// Where it goes.
+        targets: List<Address, 256>,
+    },
+    /// Ends an alias.
+    RemoveAlias(Address),
+}
+
+/// What `auth` may answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Response {
+    /// To `Accounts`.
+    Accounts(List<Account, 20_000>),
+    /// To `Domains`.
+    Domains(List<(Domain, bool), 20_000>),
+    /// To `Aliases`.
+    Aliases(List<Alias, 20_000>),
+    /// It is done and on disk.
+    Done,
+    /// It is not done, for this reason.
+    Refused(Refusal),
+}
+
+/// Why a change is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// Accounts and aliases live in hosted domains.
+    #[error("its domain is not hosted here; add the domain first")]
+    DomainNotHosted,
+    /// Something has this address.
+    #[error("the address is already taken")]
+    Taken,
+    /// Nothing has this address or name.
+    #[error("there is no such entry")]
+    NotFound,
+    /// It stands in the configuration file.
+    #[error("it is declared in the configuration file; change it there")]
+    Declared,
+    /// A domain that is not empty.
+    #[error("accounts or aliases still use the domain; remove them first")]
+    InUse,
+    /// Empty, too long, or with control characters.
+    #[error("the password must have 1 to 1024 bytes and no control characters")]
+    Password,
+    /// An alias that leads back to itself.
+    #[error("the alias would lead back to itself")]
+    AliasLoop,
+}
+
+/// One account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Its primary address.
+    pub address: Address,
+    /// Its number.
+    pub id: pure_addr::AccountId,
+    /// Whether the configuration declares it.
+    pub declared: bool,
+    /// Whether it has a verifier.
+    pub can_log_in: bool,
+    /// Bytes it may store.
+    pub quota: Option<u64>,
+}
+
+/// One alias.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alias {
+    /// Where mail arrives.
+    pub address: Address,
+    /// Where it goes.
+    pub targets: List<Address, 256>,
+    /// Whether the configuration declares it.
+    pub declared: bool,
+}

@@ -1,0 +1,40 @@
+//! One module per edge: who may ask whom for what. A request that an edge does not have cannot be written down.
+
+use serde::{Serialize, de::DeserializeOwned};
+use std::{fmt::Debug, time::Duration};
+
+pub mod auth_control;
+pub mod auth_directory;
+pub mod auth_login;
+pub mod keys_tls;
+pub mod mail;
+pub mod queue_control;
+pub mod queue_grant;
+pub mod queue_inbound;
+pub mod queue_submit;
+pub mod scan_index;
+pub mod store_deliver;
+pub mod store_grant;
+pub mod store_session;
+
+/// One direction of trust: a kind of client, a kind of server, and everything the one may ask the other.
+pub trait Edge: Sized + Send + Sync + Debug + 'static {
+    /// Names the listening socket, its directory and its descriptor.
+    const NAME: &'static str;
+    /// Bytes of the largest body, in either direction.
+    const MAX_BODY: usize;
+    /// Descriptors beside the body, in either direction; at most [`crate::frame::MAX_FDS`] - 1.
+    const MAX_FDS: usize;
+    /// How long a client waits for an answer, or for the next part of one.
+    const PATIENCE: Duration = Duration::from_secs(30);
+    /// What the client may ask.
+    type Request: Serialize + DeserializeOwned + Send + Sync + Debug + 'static;
+    /// What the server may answer.
+    type Response: Serialize + DeserializeOwned + Send + Sync + Debug + 'static;
+    /// What the server may say unasked; on most edges nothing.
+    type Event: Serialize + DeserializeOwned + Send + Sync + Debug + 'static;
+}
+
+/// No value: the event type of an edge that has no events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Never {}

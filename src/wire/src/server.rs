@@ -1,0 +1,161 @@
+use crate::{
+    Conn, Edge, Error,
+    client::{IN_FLIGHT, borrow},
+    conn::register,
+    frame::Kind,
+};
+use std::{
+    collections::HashMap,
+    future::Future,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{io::Interest, sync::Semaphore, task::AbortHandle};
+
+/// Time a new connection has to say hello.
+const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+/// Connections one edge serves at a time. Clients are our own processes: one or two each.
+const MAX_CONNECTIONS: usize = 256;
+
+/// An answer and the descriptors that travel with it.
+#[derive(Debug)]
+pub struct Reply<E: Edge> {
+    /// The answer.
+    pub body: E::Response,
+    /// Its descriptors.
+    pub fds: Vec<OwnedFd>,
+}
+
+impl<E: Edge> Reply<E> {
+    /// An answer without descriptors.
+    pub fn new(body: E::Response) -> Self {
+        Self { body, fds: Vec::new() }
+    }
+
+    /// An answer with one descriptor.
+    pub fn with_fd(body: E::Response, fd: OwnedFd) -> Self {
+        Self { body, fds: vec![fd] }
+    }
+}
+
+/// What a server does with the requests of one edge.
+pub trait Service<E: Edge>: Send + Sync + 'static {
+    /// Answers one request. `Err(Error::Malformed)` ends the connection, any other error refuses the request alone.
+    /// Dropped at an await point when the client cancels.
+    fn call(&self, request: E::Request, fds: Vec<OwnedFd>) -> impl Future<Output = Result<Reply<E>, Error>> + Send;
+}
+
+/// Accepts connections on an edge's listening socket for ever, one task each.
+pub async fn serve<E: Edge, S: Service<E>>(listener: OwnedFd, service: Arc<S>) -> io::Result<()> {
+    rustix::io::ioctl_fionbio(&listener, true)?;
+    let listener = register(listener, Interest::READABLE)?;
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(slot) = slots.clone().acquire_owned().await else { return Ok(()) };
+        let accepted = loop {
+            let mut guard = listener.readable().await?;
+            let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
+            match guard.try_io(|l| rustix::net::accept_with(l.get_ref().as_fd(), flags).map_err(io::Error::from)) {
+                Ok(result) => break result,
+                Err(_would_block) => {}
+            }
+        };
+        match accepted {
+            Ok(fd) => {
+                let service = service.clone();
+                tokio::spawn(async move {
+                    let result = match Conn::new(fd) {
+                        Ok(conn) => serve_connection::<E, S>(conn, service).await,
+                        Err(e) => Err(e.into()),
+                    };
+                    match result {
+                        Ok(()) | Err(Error::Closed) => {}
+                        Err(e) => tracing::warn!(edge = E::NAME, error = %e, "connection of client ended"),
+                    }
+                    drop(slot);
+                });
+            }
+            Err(e) => {
+                // Out of descriptors or memory: wait for some to come back instead of spinning.
+                tracing::error!(edge = E::NAME, error = %e, "accept failed");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection until its peer closes it or breaks the protocol.
+pub async fn serve_connection<E: Edge, S: Service<E>>(conn: Conn, service: Arc<S>) -> Result<(), Error> {
+    tokio::time::timeout(HELLO_PATIENCE, conn.greet::<E>()).await.unwrap_or(Err(Error::Timeout))?;
+    let shared = Arc::new(Connection { conn, running: Mutex::new(HashMap::new()) });
+    let slots = Arc::new(Semaphore::new(IN_FLIGHT));
+    let result = read_requests(&shared, &slots, &service).await;
+    // Answers of a broken connection have nowhere to go.
+    for (_, task) in shared.running().drain() {
+        task.abort();
+    }
+    result
+}
+
+struct Connection {
+    conn: Conn,
+    running: Mutex<HashMap<u32, AbortHandle>>,
+}
+
+impl Connection {
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<u32, AbortHandle>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn read_requests<E: Edge, S: Service<E>>(shared: &Arc<Connection>, slots: &Arc<Semaphore>, service: &Arc<S>) -> Result<(), Error> {
+    loop {
+        // Not reading is the back-pressure: the client's send blocks when its socket is full.
+        let slot = slots.clone().acquire_owned().await.map_err(|_| Error::Closed)?;
+        let received = shared.conn.recv::<E, E::Request>().await?;
+        let id = received.header.id;
+        let request = match (received.header.kind, received.body) {
+            (Kind::Request, Some(request)) => request,
+            (Kind::Cancel, None) => {
+                if let Some(task) = shared.running().remove(&id) {
+                    task.abort();
+                }
+                continue;
+            }
+            _ => return Err(Error::Malformed("not a request")),
+        };
+        let (own, service) = (shared.clone(), service.clone());
+        let mut running = shared.running();
+        if running.contains_key(&id) {
+            return Err(Error::Malformed("a request id that is in use"));
+        }
+        let task = tokio::spawn(async move {
+            answer::<E>(&own, id, service.call(request, received.fds).await).await;
+            own.running().remove(&id);
+            drop(slot);
+        });
+        running.insert(id, task.abort_handle());
+    }
+}
+
+async fn answer<E: Edge>(shared: &Connection, id: u32, result: Result<Reply<E>, Error>) {
+    let sent = match result {
+        Ok(reply) => shared.conn.send::<E, _>(Kind::Response, id, &reply.body, &borrow(&reply.fds)).await,
+        Err(e) => {
+            tracing::warn!(edge = E::NAME, error = %e, "request refused");
+            if matches!(e, Error::Malformed(_)) {
+                shared.conn.close();
+                return;
+            }
+            shared.conn.send::<E, ()>(Kind::Refused, id, &(), &[]).await
+        }
+    };
+    if let Err(e) = sent {
+        if matches!(e, Error::TooLarge) {
+            tracing::error!(edge = E::NAME, "an answer did not fit the edge");
+        }
+        shared.conn.close();
+    }
+}
