@@ -24,7 +24,11 @@ pub use run::{Process, Shutdown, Sources};
 pub use seccomp::Class;
 
 use pure_config::Config;
-use std::{io, path::PathBuf};
+use std::{
+    future::Future,
+    io::{self, Write},
+    path::PathBuf,
+};
 
 /// What a taken-over process of this kind would hold; decides what a panic does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +76,22 @@ pub enum Error {
     /// The filter could not be built.
     #[error("seccomp: {0}")]
     Seccomp(String),
+}
+
+/// The whole `main` of a daemon: confine, then serve.
+pub fn main<F, S>(profile: &Profile, start: S) -> std::process::ExitCode
+where
+    S: FnOnce(Process) -> Result<F, Box<dyn std::error::Error + Send + Sync>>,
+    F: Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>>,
+{
+    match confine(profile) {
+        Ok(process) => process.run(start),
+        Err(error) => {
+            // The log may not exist yet; stderr is the journal under systemd.
+            let _ = writeln!(io::stderr(), "postern-{}: {error}", profile.name);
+            std::process::ExitCode::FAILURE
+        }
+    }
 }
 
 /// Takes over what was handed to this process and locks it in. Call it first in `main`, before any thread exists.
