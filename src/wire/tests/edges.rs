@@ -1,4 +1,6 @@
 //! The behaviour of connections: what a well-behaved and a lying peer see.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is its report")]
+
 use rustix::net::{SendFlags, send};
 use std::{
     os::fd::{AsFd, OwnedFd},
