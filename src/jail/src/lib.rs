@@ -102,6 +102,7 @@ pub fn confine(profile: &Profile) -> Result<Process, Error> {
     if profile.kind == Kind::Vault {
         run::abort_on_panic();
     }
+    restrict::give_back_memory();
     restrict::no_core_dumps()?;
     restrict::drop_capabilities()?;
     let landlock = restrict::landlock(profile, &config, &inherited);
@@ -114,6 +115,8 @@ pub fn confine(profile: &Profile) -> Result<Process, Error> {
         Err(e) => return Err(e),
     };
     let notifier = notify::Notifier::from_environment()?;
+    // rustix looks for the vDSO at its first use of the clock, with a prctl that the filter refuses.
+    let _ = run::monotonic_usec();
     seccomp::install(profile.class)?;
     tracing::info!(landlock, seccomp = ?profile.class, kind = ?profile.kind, no_new_privs = true, capabilities = 0, "confined");
     Ok(Process::new(*profile, config, inherited, notifier))

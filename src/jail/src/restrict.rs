@@ -20,6 +20,17 @@ pub(crate) fn no_core_dumps() -> Result<(), Error> {
         .map_err(|e| Error::Io("PR_SET_DUMPABLE", e.into()))
 }
 
+/// Large buffers come from the kernel and go back to it at once. Left to itself glibc keeps what was freed and, for aligned
+/// buffers such as argon2's 19 MiB, does not find it again: every login would add to the process.
+pub(crate) fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    {
+        const LARGE: libc::c_int = 1024 * 1024;
+        // SAFETY: sets a number inside the allocator, and there is no other thread yet.
+        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
+    }
+}
+
 pub(crate) fn drop_capabilities() -> Result<(), Error> {
     let failed = |e: caps::errors::CapsError| Error::Io("capabilities", io::Error::other(e.to_string()));
     // The bounding set can be emptied only by who could use it; under no_new_privs it is without effect anyway.

@@ -187,7 +187,7 @@ impl Sources {
     }
 }
 
-fn monotonic_usec() -> u64 {
+pub(crate) fn monotonic_usec() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let sec = u64::try_from(now.tv_sec).unwrap_or(0);
     sec.saturating_mul(1_000_000).saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000)

@@ -18,7 +18,7 @@ pub(crate) fn check(declared: &Declared, errors: &mut Vec<ConfigError>) {
 /// Two spellings may mean one domain (`Example.org`, `example.org`), which TOML cannot see.
 fn domains_given_once(declared: &Declared, errors: &mut Vec<ConfigError>) {
     let mut seen: HashMap<&Domain, usize> = HashMap::new();
-    for domain in &declared.domains {
+    for (domain, _) in &declared.domains {
         if let Some(first) = seen.insert(&domain.value, domain.line) {
             errors.push(domain.error(format!("is the same domain as on line {first}"), "declare each domain once"));
         }
@@ -26,7 +26,7 @@ fn domains_given_once(declared: &Declared, errors: &mut Vec<ConfigError>) {
 }
 
 fn addresses_in_declared_domains(declared: &Declared, errors: &mut Vec<ConfigError>) {
-    let domains: BTreeSet<&Domain> = declared.domains.iter().map(|d| &d.value).collect();
+    let domains: BTreeSet<&Domain> = declared.domains.iter().map(|(d, _)| &d.value).collect();
     let own = declared.accounts.iter().flat_map(|(address, aliases)| std::iter::once(address).chain(aliases));
     for address in own.chain(declared.aliases.iter().map(|(address, _)| address)) {
         let domain = &address.value.domain;
@@ -66,8 +66,20 @@ fn targets_given_once(declared: &Declared, errors: &mut Vec<ConfigError>) {
 /// Follows every alias once, with an explicit stack: an alias on the current path is a loop.
 fn no_alias_loops(declared: &Declared, errors: &mut Vec<ConfigError>) {
     let keys: HashMap<String, usize> = declared.aliases.iter().enumerate().map(|(at, (alias, _))| (alias.value.key(), at)).collect();
-    let next: Vec<Vec<usize>> =
-        declared.aliases.iter().map(|(_, targets)| targets.iter().filter_map(|t| keys.get(&t.value.key()).copied()).collect()).collect();
+    let accounts = declared.accounts.iter().flat_map(|(address, aliases)| std::iter::once(address).chain(aliases));
+    let accounts: HashSet<String> = accounts.map(|address| address.value.key()).collect();
+    let separators: HashMap<&Domain, char> = declared.domains.iter().filter_map(|(d, s)| Some((&d.value, (*s)?))).collect();
+    let alias_at = |target: &Placed<Address>| {
+        let key = target.value.key();
+        if accounts.contains(&key) {
+            return None;
+        }
+        // `team+x@` is `team@` where nothing else has that address (RFC 5233).
+        let base = || target.value.local.subaddress(*separators.get(&target.value.domain)?).map(|(user, _)| user);
+        let of_base = || keys.get(&Address { local: base()?, domain: target.value.domain.clone() }.key());
+        keys.get(&key).or_else(of_base).copied()
+    };
+    let next: Vec<Vec<usize>> = declared.aliases.iter().map(|(_, targets)| targets.iter().filter_map(alias_at).collect()).collect();
     let mut done = vec![false; next.len()];
     for start in 0..next.len() {
         // The path from `start`: each alias with how many of its targets have been followed.

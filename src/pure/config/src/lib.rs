@@ -26,7 +26,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 /// Bytes of a configuration; far above any real one.
 pub const MAX_CONFIG: usize = 16 * 1024 * 1024;
 /// Targets of one alias.
-pub const MAX_ALIAS_TARGETS: usize = 1000;
+pub const MAX_ALIAS_TARGETS: usize = 256;
 /// The smallest message size that may be declared (RFC 5321 4.5.3.1.7).
 pub const MIN_MESSAGE_SIZE: Size = Size::from_bytes(64 * 1024);
 /// The largest message size that may be declared.
@@ -43,6 +43,10 @@ pub const DEFAULT_RECIPIENTS: u32 = 1000;
 pub const MAX_CONNECTIONS_PER_PEER: u32 = 10_000;
 /// Connections of one peer (an IPv4 address or an IPv6 /64) to one listener when nothing is declared.
 pub const DEFAULT_CONNECTIONS_PER_PEER: u32 = 50;
+/// Failed logins of one network that cost it nothing, when nothing is declared.
+pub const DEFAULT_LOGIN_FAILURES: u32 = 10;
+/// The most that may be declared.
+pub const MAX_LOGIN_FAILURES: u32 = 1000;
 /// The smallest quota that may be declared: room for one message of the default size would be too much to ask.
 pub const MIN_QUOTA: Size = Size::from_bytes(1024 * 1024);
 /// What separates user and detail of a local part when nothing is declared (RFC 5233).
@@ -124,6 +128,8 @@ pub struct Limits {
     pub recipients: u32,
     /// `connections_per_peer`: connections that one IPv4 address or IPv6 /64 may hold to one listener.
     pub connections_per_peer: u32,
+    /// `login_failures`: failed logins after which a network has to wait; none when that is turned off (0).
+    pub login_failures: Option<u32>,
     /// `quota`: bytes of mail of an account that declares none; unlimited when not declared.
     pub quota: Option<Size>,
 }
@@ -134,6 +140,7 @@ impl Default for Limits {
             message_size: DEFAULT_MESSAGE_SIZE,
             recipients: DEFAULT_RECIPIENTS,
             connections_per_peer: DEFAULT_CONNECTIONS_PER_PEER,
+            login_failures: Some(DEFAULT_LOGIN_FAILURES),
             quota: None,
         }
     }

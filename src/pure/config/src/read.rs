@@ -2,7 +2,8 @@
 
 use crate::{
     AccountConfig, Address, AliasConfig, CertificateFiles, Config, ConfigError, Domain, DomainConfig, Limits, MAX_ALIAS_TARGETS,
-    MAX_CONFIG, MAX_CONNECTIONS_PER_PEER, MAX_MESSAGE_SIZE, MAX_RECIPIENTS, MIN_MESSAGE_SIZE, MIN_QUOTA, MIN_RECIPIENTS, Size, check,
+    MAX_CONFIG, MAX_CONNECTIONS_PER_PEER, MAX_LOGIN_FAILURES, MAX_MESSAGE_SIZE, MAX_RECIPIENTS, MIN_MESSAGE_SIZE, MIN_QUOTA,
+    MIN_RECIPIENTS, Size, check,
 };
 use std::{
     collections::BTreeMap,
@@ -28,7 +29,8 @@ impl<T> Placed<T> {
 /// What was read, each part with its place.
 #[derive(Debug, Default)]
 pub(crate) struct Declared {
-    pub(crate) domains: Vec<Placed<Domain>>,
+    /// With their subaddress separators.
+    pub(crate) domains: Vec<(Placed<Domain>, Option<char>)>,
     pub(crate) accounts: Vec<(Placed<Address>, Vec<Placed<Address>>)>,
     pub(crate) aliases: Vec<(Placed<Address>, Vec<Placed<Address>>)>,
 }
@@ -185,7 +187,7 @@ impl Reader {
                 settings.subaddress_separator = separator;
             }
             let Some(domain) = domain else { continue };
-            self.declared.domains.push(item.place(domain.clone()));
+            self.declared.domains.push((item.place(domain.clone()), settings.subaddress_separator));
             domains.insert(domain, settings);
         }
         domains
@@ -283,7 +285,7 @@ impl Reader {
     }
 
     fn limits(&mut self, section: &Section<'_>) -> Limits {
-        self.known(section, &["message_size", "recipients", "connections_per_peer", "quota"]);
+        self.known(section, &["message_size", "recipients", "connections_per_peer", "login_failures", "quota"]);
         let mut limits = Limits::default();
         if let Some(size) = section.get("message_size").and_then(|item| self.size(&item, MIN_MESSAGE_SIZE..=MAX_MESSAGE_SIZE)) {
             limits.message_size = size;
@@ -293,6 +295,9 @@ impl Reader {
         }
         if let Some(count) = section.get("connections_per_peer").and_then(|item| self.count(&item, 1..=MAX_CONNECTIONS_PER_PEER)) {
             limits.connections_per_peer = count;
+        }
+        if let Some(count) = section.get("login_failures").and_then(|item| self.count(&item, 0..=MAX_LOGIN_FAILURES)) {
+            limits.login_failures = (count > 0).then_some(count);
         }
         limits.quota = section.get("quota").and_then(|item| self.size(&item, MIN_QUOTA..=Size::from_bytes(i64::MAX as u64)));
         limits

@@ -240,7 +240,7 @@ fn aliases_have_targets_each_once() {
     assert!(Config::parse(&with(MAX_ALIAS_TARGETS)).is_ok());
     assert_eq!(
         errors(&with(MAX_ALIAS_TARGETS + 1)),
-        ["line 3: aliases.\"a@example.org\": has more than 1000 targets; split it into several aliases"]
+        ["line 3: aliases.\"a@example.org\": has more than 256 targets; split it into several aliases"]
     );
 }
 
@@ -258,6 +258,15 @@ fn alias_loops_are_found() {
             "line 5: aliases.\"a@example.org\": leads back to itself: a@example.org -> b@example.org -> c@example.org -> a@example.org; remove one of these targets"
         ]
     );
+    assert_eq!(
+        errors_after_domains("[aliases]\n\"a@example.org\" = [\"a+x@example.org\"]"),
+        ["line 5: aliases.\"a@example.org\": leads back to itself: a@example.org -> a@example.org; remove one of these targets"]
+    );
+    // Not where subaddressing is off, nor where an account has that very address.
+    let plain = "domains.\"example.org\" = { subaddress_separator = \"\" }\naliases.\"a@example.org\" = [\"a+x@example.org\"]";
+    assert!(Config::parse(&format!("{MINIMAL}{plain}")).is_ok());
+    let account = "domains.\"example.org\" = {}\naccounts.\"a+x@example.org\" = {}\naliases.\"a@example.org\" = [\"a+x@example.org\"]";
+    assert!(Config::parse(&format!("{MINIMAL}{account}")).is_ok());
     // Two ways to the same end are not a loop.
     let diamond = "[aliases]\n\"a@example.org\" = [\"b@example.org\", \"c@example.org\"]\n\"b@example.org\" = [\"d@example.org\"]\n\"c@example.org\" = [\"d@example.org\"]\n\"d@example.org\" = [\"x@elsewhere.test\"]";
     assert!(Config::parse(&format!("{MINIMAL}domains.\"example.org\" = {{}}\n{diamond}")).is_ok());
@@ -315,11 +324,18 @@ fn limits_have_limits() {
         ("recipients = 99999999999999999999", "recipients: is out of range; write a number from 100 to 1000"),
         ("connections_per_peer = 0", "connections_per_peer: is out of range; write a number from 1 to 10000"),
         ("connections_per_peer = 10001", "connections_per_peer: is out of range; write a number from 1 to 10000"),
+        ("login_failures = 1001", "login_failures: is out of range; write a number from 0 to 1000"),
         ("quota = 0", "quota: is too small; write at least \"1 MiB\""),
         ("quota = \"9223372036854775808\"", "quota: is too large; write at most \"9223372036854775807 B\""),
     ] {
         assert_eq!(errors(&with(text)), [format!("line 3: limits.{expected}")]);
     }
+}
+
+#[test]
+fn waiting_after_failed_logins_can_be_turned_off() {
+    let with = |count: u32| Config::parse(&format!("{MINIMAL}limits.login_failures = {count}")).unwrap().limits.login_failures;
+    assert_eq!((with(0), with(1), with(1000)), (None, Some(1), Some(1000)));
 }
 
 #[test]

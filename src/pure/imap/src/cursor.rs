@@ -60,10 +60,6 @@ impl<'a> Cursor<'a> {
         if self.rest == b"\r\n" { Ok(()) } else { Err(Refused::Bad(Bad::Syntax)) }
     }
 
-    pub(crate) fn at_end(&self) -> bool {
-        self.rest == b"\r\n"
-    }
-
     pub(crate) fn take_while(&mut self, ok: impl Fn(u8) -> bool) -> &'a [u8] {
         let len = self.rest.iter().position(|b| !ok(*b)).unwrap_or(self.rest.len());
         let (taken, rest) = self.rest.split_at_checked(len).unwrap_or((self.rest, &[]));

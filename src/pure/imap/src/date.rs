@@ -131,7 +131,9 @@ mod tests {
         assert_eq!(DateTime { seconds: 0 }.text(), " 1-Jan-1970 00:00:00 +0000");
         assert_eq!(DateTime { seconds: i64::MAX }.text(), "31-Dec-9999 23:59:59 +0000");
         assert_eq!(DateTime { seconds: i64::MIN }.text(), " 1-Jan-0000 00:00:00 +0000");
-        for bad in ["", "1-Jan-1970 00:00:00 +0000", "30-Feb-2024 00:00:00 +0000", "01-Jan-1970 24:00:00 +0000", "01-Jan-1970 00:00:00 *0000"] {
+        for bad in
+            ["", "1-Jan-1970 00:00:00 +0000", "30-Feb-2024 00:00:00 +0000", "01-Jan-1970 24:00:00 +0000", "01-Jan-1970 00:00:00 *0000"]
+        {
             assert_eq!(DateTime::parse(bad.as_bytes()), None, "{bad}");
         }
     }

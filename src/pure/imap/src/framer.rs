@@ -349,7 +349,12 @@ mod tests {
         let seen = run(&mut framer, b"a NOOP\r\nb LOGIN {5}\r\nalice {3+}\r\na\nb\r\nc NOOP\r\n");
         assert_eq!(
             seen,
-            ["Command \"a NOOP\\r\\n\"", "Continue", "Command \"b LOGIN {5}\\r\\nalice {3+}\\r\\na\\nb\\r\\n\"", "Command \"c NOOP\\r\\n\""]
+            [
+                "Command \"a NOOP\\r\\n\"",
+                "Continue",
+                "Command \"b LOGIN {5}\\r\\nalice {3+}\\r\\na\\nb\\r\\n\"",
+                "Command \"c NOOP\\r\\n\""
+            ]
         );
     }
 

@@ -26,8 +26,6 @@ pub const ID_KEY: usize = 30;
 pub const ID_VALUE: usize = 1024;
 /// Names in one ENABLE.
 pub const ENABLE_NAMES: usize = 16;
-/// Messages of one MULTIAPPEND.
-pub const APPEND_MESSAGES: usize = 100;
 /// Items (numbers and ranges) of one sequence set.
 pub const SET_ITEMS: usize = 32_768;
 /// Bytes of one keyword.
@@ -36,6 +34,8 @@ pub const KEYWORD: usize = 64;
 pub const FLAGS: usize = 64;
 /// Bytes of one LIST pattern, reference included.
 pub const PATTERN: usize = 1024;
+/// Bytes of all patterns of one LIST.
+pub const PATTERNS_TOTAL: usize = 2 * 1024;
 /// Patterns of one LIST.
 pub const PATTERNS: usize = 16;
 /// Items of one FETCH.
@@ -54,5 +54,7 @@ pub const SEARCH_DEPTH: usize = 16;
 pub const SEARCH_STRING: usize = 4 * 1024;
 /// Sort keys of one SORT.
 pub const SORT_KEYS: usize = 16;
-/// Messages that SORT and THREAD look at; beyond it the answer is NO [LIMIT].
+/// Messages that SORT by numbers alone looks at; beyond it the answer is NO [LIMIT].
 pub const SORT_ROWS: usize = 1_000_000;
+/// Messages that THREAD, and SORT by texts, look at.
+pub const SORT_TEXT_ROWS: usize = 100_000;

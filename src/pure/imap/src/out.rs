@@ -67,6 +67,13 @@ impl Out {
         self
     }
 
+    /// Room for `len` bytes of a literal, to be filled by the caller.
+    pub fn room(&mut self, len: usize) -> &mut [u8] {
+        let start = self.bytes.len();
+        self.bytes.resize(start.saturating_add(len), 0);
+        self.bytes.get_mut(start..).unwrap_or_default()
+    }
+
     /// `{n}` and a line end; the content follows.
     pub fn literal_header(&mut self, len: u64) -> &mut Self {
         self.display(format_args!("{{{len}}}\r\n"))

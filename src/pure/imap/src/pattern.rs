@@ -136,7 +136,7 @@ mod tests {
         let name = name.trim_end_matches('/');
         assert!(Pattern::new("", name).matches(name));
         assert!(Pattern::new("", &format!("{}%", &name[..150])).matches(&name[..152]));
-        assert!(Pattern::new("", &"%/".repeat(19).replace("%/", "%/").chars().chain(['%']).collect::<String>()).matches(name));
+        assert!(Pattern::new("", &"%/".repeat(19).chars().chain(['%']).collect::<String>()).matches(name));
         assert!(!Pattern::new("", &"%/".repeat(18).chars().chain(['%']).collect::<String>()).matches(name));
     }
 

@@ -1,3 +1,5 @@
+//! Where the bytes of `BODY[...]` and `BINARY[...]` lie in a message.
+
 use crate::Partial;
 use pure_index::{Encoding, Part, PartKind, Span, Structure};
 

@@ -43,7 +43,7 @@ impl SeqMap {
 
     /// The largest UID.
     pub fn last_uid(&self) -> Option<u32> {
-        self.runs.last().map(|run| run.uid.saturating_add(run.len).saturating_sub(1))
+        self.runs.last().map(|run| run.uid.saturating_add(run.len - 1))
     }
 
     /// The UID of a sequence number.
@@ -170,7 +170,7 @@ mod tests {
         map.remove_all(&Ranges::from_unsorted(vec![(1, 11)]));
         assert_eq!((map.len(), map.uid(1), map.last_uid()), (1, Some(12), Some(12)));
         map.remove(12);
-        assert!(map.is_empty() && map.len() == 0);
+        assert_eq!((map.is_empty(), map.len()), (true, 0));
     }
 
     #[test]

@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn other_forms_are_refused() {
-        for bad in ["&", "&APw", "&APx-", "&AGE-", "&APw-&APw-", "&APw=-", "&2D0-", "&AP-", "&!-", "ü", "a\tb", "&AAA-\0", "&Jjo-!&Jjo-&-&"] {
+        for bad in ["&", "&APw", "&APx-", "&AGE-", "&APw-&APw-", "&APw=-", "&2D0-", "&AP-", "&!-", "ü", "a\tb", "&AAA-\0", "&Jjo-!&Jjo-&-&"]
+        {
             assert_eq!(decode(bad.as_bytes()), None, "{bad}");
         }
     }

@@ -31,9 +31,9 @@ pub(crate) const MAX_ARGON2_LANES: u32 = 16;
 pub(crate) const MAX_VERIFIER: usize = 1024;
 
 /// Password checks that may wait for a free core, over all peers.
-pub(crate) const MAX_WAITING: usize = 256;
+pub(crate) const MAX_WAITING: usize = 512;
 /// Password checks that one peer may have waiting or running: nobody fills the queue alone.
-pub(crate) const MAX_WAITING_PER_PEER: usize = 32;
+pub(crate) const MAX_WAITING_PER_PEER: usize = 128;
 
 /// SCRAM exchanges begun and not finished, over all front ends.
 pub(crate) const MAX_EXCHANGES: usize = 4096;
@@ -49,3 +49,9 @@ pub(crate) const MAX_SENDER_ALIAS_DEPTH: usize = 8;
 
 /// Accounts, domains and aliases in the directory, each.
 pub(crate) const MAX_ENTRIES: usize = 20_000;
+/// Memory that one core's share of password checks may use; a verifier that wants more takes the shares of several.
+pub(crate) const MEMORY_PER_CHECK_KIB: u32 = 64 * 1024;
+/// Time for which a right password is not checked the slow way again.
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(5 * 60);
+/// Accounts whose last right password is remembered.
+pub(crate) const MAX_REMEMBERED: usize = 20_000;

@@ -121,8 +121,7 @@ impl Exchange {
         let binding = attributes.next().and_then(|a| a.strip_prefix("c=")).ok_or(Refused::Malformed)?;
         let nonce = attributes.next().and_then(|a| a.strip_prefix("r=")).ok_or(Refused::Malformed)?;
         extensions(attributes)?;
-        let proof: [u8; 32] =
-            BASE64.decode(proof.as_bytes()).ok().and_then(|p| p.try_into().ok()).ok_or(Refused::Credentials)?;
+        let proof: [u8; 32] = BASE64.decode(proof.as_bytes()).ok().and_then(|p| p.try_into().ok()).ok_or(Refused::Credentials)?;
         let same_binding = binding.as_bytes().ct_eq(self.expected_binding.as_bytes());
         let same_nonce = nonce.as_bytes().ct_eq(self.nonce.as_bytes());
         let auth_message = [self.auth_message.as_bytes(), without_proof.as_bytes()];
@@ -289,9 +288,30 @@ pub(crate) mod tests {
     #[test]
     fn first_messages_are_read_strictly() {
         for bad in [
-            "", "n", "n,", "n,,", "n,,n=user", "n,,r=x", "n,,n=,r=x", "n,,n=user,r=", "n,,r=x,n=user", "x,,n=user,r=x", "p,,n=user,r=x",
-            "n,user,n=user,r=x", "n,a=,n=user,r=x", "n,,n=us=er,r=x", "n,,n=us=2c,r=x", "n,,n=user=,r=x", "n,,n=user,r=a b", "n,,n=user,r=é",
-            "n,,n=us\0er,r=x", "n,,n=user,r=x,", "n,,n=user,r=x,junk", "n,,n=user,r=x,z=", "n,,n=user,r=x,zz=1", "n,,n=user,r=x,1=1",
+            "",
+            "n",
+            "n,",
+            "n,,",
+            "n,,n=user",
+            "n,,r=x",
+            "n,,n=,r=x",
+            "n,,n=user,r=",
+            "n,,r=x,n=user",
+            "x,,n=user,r=x",
+            "p,,n=user,r=x",
+            "n,user,n=user,r=x",
+            "n,a=,n=user,r=x",
+            "n,,n=us=er,r=x",
+            "n,,n=us=2c,r=x",
+            "n,,n=user=,r=x",
+            "n,,n=user,r=a b",
+            "n,,n=user,r=é",
+            "n,,n=us\0er,r=x",
+            "n,,n=user,r=x,",
+            "n,,n=user,r=x,junk",
+            "n,,n=user,r=x,z=",
+            "n,,n=user,r=x,zz=1",
+            "n,,n=user,r=x,1=1",
         ] {
             assert_eq!(ClientFirst::parse(bad.as_bytes()), Err(Refused::Malformed), "{bad:?}");
         }

@@ -82,6 +82,12 @@ pub(crate) struct Cost {
     lanes: u32,
 }
 
+impl Cost {
+    pub(crate) fn memory_kib(self) -> u32 {
+        self.memory_kib
+    }
+}
+
 impl Default for Cost {
     fn default() -> Self {
         Self { memory_kib: ARGON2_MEMORY_KIB, passes: ARGON2_PASSES, lanes: ARGON2_LANES }
@@ -246,8 +252,15 @@ pub(crate) fn hmac_sha256(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A PHC string that costs next to nothing to check.
+    pub(crate) fn cheap_phc(password: &str) -> String {
+        let cost = Cost { memory_kib: 64, passes: 1, lanes: 1 };
+        let hash = derive(cost, password.as_bytes(), &[1; SALT], 32).unwrap().to_vec();
+        (*Argon2id { cost, salt: vec![1; SALT], hash }.to_phc()).clone()
+    }
 
     #[test]
     fn a_made_verifier_fits_its_password_alone_and_survives_its_text() {
@@ -301,7 +314,12 @@ mod tests {
             (&format!("$argon2id$v=19$m=65536,t=21,p=1${salt_and_hash}"), InvalidVerifier::TooExpensive),
             (&format!("$argon2id$v=19$m=65536,t=2,p=17${salt_and_hash}"), InvalidVerifier::TooExpensive),
             (&format!("$argon2id$v=19$m=65536,t=2,p=1${salt_and_hash}\nplain"), InvalidVerifier::Scram),
-            (&format!("$argon2id$v=19$m=65536,t=2,p=1${salt_and_hash}\nSCRAM-SHA-256$1:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="), InvalidVerifier::Scram),
+            (
+                &format!(
+                    "$argon2id$v=19$m=65536,t=2,p=1${salt_and_hash}\nSCRAM-SHA-256$1:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+                ),
+                InvalidVerifier::Scram,
+            ),
             (&"x".repeat(MAX_VERIFIER + 1), InvalidVerifier::TooLong),
         ] {
             assert_eq!(Verifiers::from_credential(text), Err(why), "{text}");

@@ -1,2 +1,95 @@
-//! postern-keys
-fn main() {}
+//! postern-keys: the private keys of TLS, and signatures made with them. A vault.
+//!
+//! # Security
+//!
+//! * Talks to: front ends (keys/tls). No network, no state of its own; reads its PEM files and credentials again on SIGHUP.
+//! * Parses: frames of two fixed shapes, and the operator's own PEM and DER. Nothing from the Internet.
+//! * Holds: TLS private keys. There is no request that returns one, and none that decrypts.
+//! * A taken-over front end can end TLS handshakes while it is owned, as it could anyway. It cannot have anything else signed:
+//!   what is signed is built here, from parts of fixed shape (see `statement`), and is only ever a TLS 1.3 server
+//!   CertificateVerify or a TLS 1.2 ServerKeyExchange. It cannot take the key along.
+//! * A taken-over keys has the TLS keys, and nothing else.
+
+mod certificate;
+mod key;
+mod keyring;
+mod limits;
+mod pem;
+mod service;
+mod statement;
+#[cfg(test)]
+mod tests;
+
+use jail::{Class, Kind, Process, Profile, Sources};
+use keyring::{Keyring, PemSource};
+use pure_config::Config;
+use service::Keys;
+use std::{collections::BTreeSet, error::Error, path::PathBuf, process::ExitCode, sync::Arc};
+use tokio::sync::Notify;
+use wire::{Edge, edge::keys_tls::KeysTls, serve};
+
+const PROFILE: Profile = Profile { name: "keys", kind: Kind::Vault, class: Class::Reader, state: false, read: directories, workers: 2 };
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    match jail::confine(&PROFILE) {
+        Ok(process) => process.run(start),
+        Err(error) => {
+            tracing::error!(%error, "cannot start");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(mut process: Process) -> Result<impl Future<Output = Result<(), Failure>>, Failure> {
+    let listener = process.listener(KeysTls::NAME)?;
+    let (sources, reload, mut shutdown) = (process.sources(), process.reload(), process.shutdown());
+    // Without a usable certificate it serves an empty list: listeners then offer no TLS, and a reload brings it.
+    let keys = Arc::new(Keys::new(Keyring::load(&pem_sources(&process.config), &read_with(&sources), None)));
+    Ok(async move {
+        tokio::select! {
+            result = serve::<KeysTls, Keys>(listener, keys.clone()) => Ok(result?),
+            never = reload_on_request(keys.clone(), sources, reload) => never,
+            () = shutdown.requested() => Ok(()),
+        }
+    })
+}
+
+async fn reload_on_request(keys: Arc<Keys>, sources: Sources, reload: Arc<Notify>) -> Result<(), Failure> {
+    let requested = reload.notified();
+    tokio::pin!(requested);
+    loop {
+        requested.as_mut().await;
+        // Armed again before the work, so that a request meanwhile is not missed.
+        requested.set(reload.notified());
+        requested.as_mut().enable();
+        match sources.config() {
+            Ok(config) => keys.replace(|old| Keyring::load(&pem_sources(&config), &read_with(&sources), Some(old))),
+            Err(error) => tracing::error!(%error, "configuration not reloaded; the old keys stay in use"),
+        }
+    }
+}
+
+/// What the configuration names, or the credentials when it names nothing.
+fn pem_sources(config: &Config) -> Vec<PemSource> {
+    if config.tls.is_empty() {
+        return vec![PemSource::Credentials];
+    }
+    let files =
+        config.tls.iter().map(|pair| PemSource::Files { certificate: pair.certificate.clone(), private_key: pair.private_key.clone() });
+    files.collect()
+}
+
+fn read_with(sources: &Sources) -> impl Fn(&PemSource) -> Result<Option<keyring::Pems>, keyring::LoadError> {
+    |source| keyring::read(source, |name| Ok(sources.credential(name).map_err(|e| e.to_string())?.map(|secret| secret.expose().to_vec())))
+}
+
+/// The directories of all PEM files: a renewed certificate is a new file in an old directory. Links, as ACME clients make them,
+/// are followed now, while the whole file system can still be seen.
+fn directories(config: &Config) -> Vec<PathBuf> {
+    let files = config.tls.iter().flat_map(|pair| [&pair.certificate, &pair.private_key]);
+    let both = files.flat_map(|file| [Some(file.clone()), std::fs::canonicalize(file).ok()]).flatten();
+    let parents: BTreeSet<PathBuf> = both.filter_map(|file| Some(file.parent()?.to_owned())).collect();
+    parents.into_iter().collect()
+}

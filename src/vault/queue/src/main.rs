@@ -1,2 +1,73 @@
-//! postern-queue
-fn main() {}
+//! postern-queue: see the library of the same name.
+
+use pure_config::Config;
+use std::{future::Future, pin::Pin, process::ExitCode, sync::Arc};
+use wire::{
+    Edge,
+    edge::{
+        auth_directory::AuthDirectory, queue_control::QueueControl, queue_grant::QueueGrant, queue_inbound::QueueInbound,
+        scan_index::ScanForQueue, store_deliver::StoreDeliver,
+    },
+    serve,
+};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Serving = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
+
+fn nothing(_: &Config) -> Vec<std::path::PathBuf> {
+    Vec::new()
+}
+
+fn main() -> ExitCode {
+    let profile = jail::Profile {
+        name: "queue",
+        kind: jail::Kind::Vault,
+        class: jail::Class::Files,
+        state: true,
+        read: nothing,
+        // And the writer's thread.
+        workers: 2,
+    };
+    match jail::confine(&profile) {
+        Ok(process) => process.run(start),
+        Err(error) => {
+            tracing::error!(%error, "cannot start");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(mut process: jail::Process) -> Result<Serving, Failure> {
+    let inbound = process.listener(QueueInbound::NAME)?;
+    let grant = process.listener(QueueGrant::NAME)?;
+    let control = process.listener(QueueControl::NAME)?;
+    let queue = postern_queue::Queue::open(postern_queue::Options {
+        state: process.state()?,
+        hostname: process.config.hostname.clone(),
+        message_size: process.config.limits.message_size.bytes(),
+        scan: process.edge(ScanForQueue::NAME),
+        directory: process.edge(AuthDirectory::NAME),
+        store: process.edge(StoreDeliver::NAME),
+        clock: Arc::new(postern_queue::SystemClock),
+        random: Arc::new(random),
+        limits: postern_queue::limits::Limits::default(),
+    })?;
+    let mut shutdown = process.shutdown();
+    Ok(Box::pin(async move {
+        tokio::select! {
+            result = serve::<QueueInbound, _>(inbound, queue.inbound()) => result?,
+            result = serve::<QueueGrant, _>(grant, queue.grant()) => result?,
+            result = serve::<QueueControl, _>(control, queue.control()) => result?,
+            () = queue.failed() => return Err("the spool cannot be written".into()),
+            () = shutdown.requested() => {}
+        }
+        // Crash-only: what is accepted is on disk, and the next start goes on with it.
+        queue.stop();
+        Ok(())
+    }))
+}
+
+/// Only spreads retries: without randomness they are not spread.
+fn random() -> u64 {
+    getrandom::u64().unwrap_or(0)
+}

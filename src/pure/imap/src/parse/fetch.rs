@@ -50,7 +50,14 @@ impl Parser<'_> {
         use FetchItem::{Body, Envelope, Flags, InternalDate, Size};
         if self.cursor.peek() == Some(b'(') {
             let items = self.cursor.list(limits::FETCH_ITEMS, fetch_item)?;
-            return if items.is_empty() { Err(Bad::Syntax.into()) } else { Ok(items) };
+            // Asked twice is answered once: no message is sent 64 times for one command.
+            let mut unique: Vec<FetchItem> = vec![];
+            for item in items {
+                if !unique.contains(&item) {
+                    unique.push(item);
+                }
+            }
+            return if unique.is_empty() { Err(Bad::Syntax.into()) } else { Ok(unique) };
         }
         // RFC 9051 6.4.5: macros stand alone.
         for (name, items) in [

@@ -27,6 +27,11 @@ impl Parser<'_> {
         } else {
             list.patterns.push(self.pattern_text()?);
         }
+        // All are tried against every mailbox.
+        let total = list.patterns.iter().fold(0usize, |sum, pattern| sum.saturating_add(pattern.len()));
+        if total > limits::PATTERNS_TOTAL {
+            return Err(super::Refused::Limit("patterns too long"));
+        }
         if self.cursor.eat(b' ') {
             list.extended = true;
             if !self.cursor.eat_word("RETURN") {

@@ -362,9 +362,12 @@ impl Parser<'_> {
             Some(b'-') => StoreAction::Remove,
             _ => StoreAction::Replace,
         };
-        if action != StoreAction::Replace {
-            self.cursor.take_while(|b| matches!(b, b'+' | b'-'));
-        }
+        let sign = match action {
+            StoreAction::Replace => None,
+            StoreAction::Add => Some(b'+'),
+            StoreAction::Remove => Some(b'-'),
+        };
+        sign.map_or(Ok(()), |sign| self.cursor.expect(sign))?;
         let silent = match self.cursor.name(limits::NAME)?.as_str() {
             "FLAGS" => false,
             "FLAGS.SILENT" => true,

@@ -10,10 +10,15 @@ use crate::{
 /// What waits for its operands while a program is read; the explicit stack in place of recursion.
 enum Open {
     /// `(` or the whole program: so many values joined by AND so far.
-    Group { values: usize, parenthesis: bool },
+    Group {
+        values: usize,
+        parenthesis: bool,
+    },
     Not,
     /// The first operand is read or not.
-    Or { first: bool },
+    Or {
+        first: bool,
+    },
 }
 
 impl Parser<'_> {

@@ -1,0 +1,216 @@
+//! `postern up`: the whole appliance on loopback, without root and without systemd.
+//!
+//! It does what PID 1 does in a real installation, and nothing more: it makes the sockets and directories, hands each daemon what it
+//! needs, starts it, restarts it when it dies, and ends all of them. The daemons are the real ones and their jail is on.
+//!
+//! * `up` reads no byte that comes from a client; the listening sockets are only passed on.
+//! * A daemon's environment, descriptors and credentials are exactly those named in [`daemons`].
+//! * No daemon outlives `up`: it ends them, and the kernel does if `up` itself is killed.
+//! * Started by root, every daemon has a user of its own, and `up` keeps three capabilities: to start and to end them.
+
+mod certificate;
+mod daemons;
+mod ports;
+mod privilege;
+mod probe;
+mod report;
+mod state;
+mod supervise;
+
+use crate::{
+    Failure,
+    control::{Control, plain},
+    say,
+};
+use clap::Args;
+use ports::Ports;
+use probe::Probe;
+use pure_addr::Address;
+use report::Report;
+use state::State;
+use std::{
+    env,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+use supervise::Supervisor;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use wire::edge::auth_control::{AuthControl, Password, Refusal, Request, Response};
+
+/// Everything must answer within this after all are READY.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// Between two tries to reach what does not answer yet.
+const RETRY: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Print one line of JSON once everything answers, nothing else.
+    #[arg(long)]
+    json: bool,
+    /// Where everything is kept [default: postern-up below $XDG_STATE_HOME or ~/.local/state].
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// The ports are N+525 (mx), N+587 (submission), N+465 (submissions) and N+993 (imaps); 0 takes any that are free.
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u16).range(0..=i64::from(ports::MAX_BASE)))]
+    port_base: u16,
+    /// Where the executables are [default: beside this one].
+    #[arg(long, value_name = "DIR")]
+    bin: Option<PathBuf>,
+    /// Show the logs of all daemons here instead of writing them to files.
+    #[arg(short, long)]
+    verbose: bool,
+    /// Start from this configuration file.
+    #[arg(long, value_name = "FILE", hide = true)]
+    config: Option<PathBuf>,
+    /// Start from these accounts: ADDRESS PASSWORD, one a line.
+    #[arg(long, value_name = "FILE", hide = true)]
+    accounts: Option<PathBuf>,
+}
+
+pub(crate) fn run(options: Options) -> Result<(), Failure> {
+    let shown = state::create(&options.state.clone().map_or_else(default_state, Ok)?)?;
+    let separation = privilege::prepare(&shown)?;
+    let state = State::open(&shown, separation, options.config.as_deref(), options.accounts.as_deref())?;
+    let ports = Ports::bind(options.port_base)?;
+    let bin = state.binaries(&options.bin.clone().map_or_else(beside_us, Ok)?)?;
+    let accounts = state.passwords()?;
+    state.hand_out()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| Failure::new("cannot start", plain(&e)))?;
+    // The daemons' lives are tied to the thread that starts them: this one.
+    runtime.block_on(appliance(&options, &state, &ports, bin, &accounts))
+}
+
+async fn appliance(options: &Options, state: &State, ports: &Ports, bin: PathBuf, accounts: &[(Address, Password)]) -> Result<(), Failure> {
+    let mut signals = Signals::new().map_err(|e| Failure::new("signals", plain(&e)))?;
+    let mut supervisor = Supervisor::new(state, ports, bin, options.verbose)?;
+    privilege::settle()?;
+    let result = tokio::select! {
+        result = rise(options, state, ports, accounts, &mut supervisor) => result,
+        () = signals.stop() => Err(Failure::Reported),
+    };
+    let result = match result {
+        Ok(()) => {
+            keep(&mut supervisor, &mut signals).await;
+            Ok(())
+        }
+        Err(failure) => Err(failure),
+    };
+    supervisor.stop().await;
+    result
+}
+
+/// From nothing to the report.
+async fn rise(
+    options: &Options,
+    state: &State,
+    ports: &Ports,
+    accounts: &[(Address, Password)],
+    supervisor: &mut Supervisor,
+) -> Result<(), Failure> {
+    supervisor.start().await?;
+    give_passwords(state, accounts).await?;
+    answers(state, ports, accounts, supervisor).await?;
+    let report = Report { state, ports, accounts, pids: supervisor.pids() };
+    if options.json { say(report.json()) } else { report.print() }
+}
+
+/// Every account exists and has the password that the report will name.
+async fn give_passwords(state: &State, accounts: &[(Address, Password)]) -> Result<(), Failure> {
+    let auth = Control::<AuthControl>::new(&state.run);
+    for (address, password) in accounts {
+        let request = Request::AddAccount { address: address.clone(), password: Some(password.clone()), quota: None };
+        let mut answer = auth.call(&request).await?;
+        if let Response::Refused(Refusal::Taken | Refusal::Declared) = answer {
+            answer = auth.call(&Request::SetPassword { address: address.clone(), password: password.clone() }).await?;
+        }
+        match answer {
+            Response::Done => {}
+            Response::Refused(refusal) => return Err(Failure::new(address, refusal)),
+            _ => return Err(Failure::new(address, "auth gave an answer that does not belong to the question")),
+        }
+    }
+    Ok(())
+}
+
+/// Waits until every port answers as it should.
+async fn answers(state: &State, ports: &Ports, accounts: &[(Address, Password)], supervisor: &mut Supervisor) -> Result<(), Failure> {
+    let deadline = Instant::now() + ANSWER_LIMIT;
+    let authority = state.authority_pem()?;
+    loop {
+        supervisor.tend();
+        let probe = Probe {
+            mx: ports.number("mx"),
+            submission: ports.number("submission"),
+            submissions: ports.number("submissions"),
+            imaps: ports.number("imaps"),
+            authority: authority.clone(),
+            account: accounts.first().cloned(),
+        };
+        match tokio::task::spawn_blocking(move || probe.run()).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(_)) if Instant::now() < deadline => tokio::time::sleep(RETRY).await,
+            Ok(Err(why)) => return Err(Failure::Because(format!("no proper answer on {why}"))),
+            Err(e) => return Err(Failure::new("probe", e)),
+        }
+    }
+}
+
+/// Until a signal ends it.
+async fn keep(supervisor: &mut Supervisor, signals: &mut Signals) {
+    loop {
+        let next = supervisor.next();
+        let restart = async {
+            match next {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = signals.interrupt.recv() => return,
+            _ = signals.terminate.recv() => return,
+            _ = signals.hangup.recv() => supervisor.reload(),
+            _ = signals.child.recv() => supervisor.tend(),
+            () = restart => supervisor.tend(),
+        }
+    }
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    child: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            child: signal(SignalKind::child())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+fn default_state() -> Result<PathBuf, Failure> {
+    let base = env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")));
+    base.map(|base| base.join("postern-up"))
+        .ok_or_else(|| Failure::Because("there is no home directory; --state DIR says where to keep things".into()))
+}
+
+fn beside_us() -> Result<PathBuf, Failure> {
+    let here = env::current_exe().map_err(|e| Failure::new("executable", plain(&e)))?;
+    here.parent().map(PathBuf::from).ok_or_else(|| Failure::new(here.display(), "has no directory"))
+}

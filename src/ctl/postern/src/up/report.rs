@@ -1,0 +1,89 @@
+//! What `up` says once everything answers.
+
+use super::{ports::Ports, state::State};
+use crate::{Failure, say};
+use pure_addr::Address;
+use serde_json::{Map, Value, json};
+use wire::edge::auth_control::Password;
+
+/// What is said.
+#[derive(Debug)]
+pub(super) struct Report<'a> {
+    pub(super) state: &'a State,
+    pub(super) ports: &'a Ports,
+    pub(super) accounts: &'a [(Address, Password)],
+    pub(super) pids: Vec<(&'static str, u32)>,
+}
+
+impl Report<'_> {
+    fn domain(&self) -> String {
+        self.state.config.domains.keys().next().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// One line.
+    pub(super) fn json(&self) -> Value {
+        let accounts: Vec<Value> =
+            self.accounts.iter().map(|(address, password)| json!({"address": address.to_string(), "password": password.0})).collect();
+        let pids: Map<String, Value> = self.pids.iter().map(|(name, pid)| ((*name).to_owned(), json!(pid))).collect();
+        json!({
+            "ready": true,
+            "ports": self.ports.numbers(),
+            "domain": self.domain(),
+            "accounts": accounts,
+            "ca": self.state.authority().to_string_lossy(),
+            "state": self.state.shown.to_string_lossy(),
+            "pids": pids,
+        })
+    }
+
+    /// For a person.
+    pub(super) fn print(&self) -> Result<(), Failure> {
+        let port = |name| self.ports.number(name);
+        say(format_args!("Postern runs on 127.0.0.1 for {}. Ctrl-C ends it.\n", self.domain()))?;
+        say("  Port  For")?;
+        say(format_args!("  {:<5} SMTP from other servers (mx)", port("mx")))?;
+        say(format_args!("  {:<5} SMTP from your users, TLS (submissions)", port("submissions")))?;
+        say(format_args!("  {:<5} SMTP from your users, STARTTLS (submission)", port("submission")))?;
+        say(format_args!("  {:<5} IMAP, TLS (imaps)\n", port("imaps")))?;
+        say("  Account, password")?;
+        for (address, password) in self.accounts {
+            say(format_args!("  {address}  {}", password.0))?;
+        }
+        let authority = quote(&self.state.authority().to_string_lossy());
+        say(format_args!("\n  Trust this certificate: {}", self.state.authority().display()))?;
+        say(format_args!("  Logs, configuration:    {}", self.state.shown.display()))?;
+        if let Some((address, password)) = self.accounts.first() {
+            let to = quote(&address.to_string());
+            say("\nSend a first message:\n")?;
+            say(format_args!(
+                "  printf 'From: you@example.org\\nTo: %s\\nSubject: Hello\\n\\nThe first message.\\n' {to} |\n    \
+                 curl -sS --crlf smtp://127.0.0.1:{}/client.example.org --mail-from you@example.org --mail-rcpt {to} -T -",
+                port("mx")
+            ))?;
+            say("\nRead it:\n")?;
+            say(format_args!(
+                "  curl -sS --cacert {authority} -u {} 'imaps://localhost:{}/INBOX;MAILINDEX=1'",
+                quote(&format!("{address}:{}", password.0)),
+                port("imaps")
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+/// For a POSIX shell.
+fn quote(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shell_words_are_quoted_when_they_must_be() {
+        assert_eq!(quote("alice@example.test"), "alice@example.test");
+        assert_eq!(quote("it's $HOME"), r"'it'\''s $HOME'");
+    }
+}

@@ -1,0 +1,263 @@
+//! From the handshake to a socket of the account's mail. What the client says of itself goes to `auth` unread.
+
+use crate::{
+    account::Account,
+    capability,
+    connection::{Answer, Connection, Fault, Input},
+    limits,
+    server::Server,
+    session,
+};
+use data_encoding::BASE64;
+use pure_addr::Text;
+use pure_imap::{
+    Command, Secret, parse,
+    response::{self, Code, Condition},
+};
+use serde_bytes::ByteBuf;
+use std::net::SocketAddr;
+use tokio::time::Instant;
+use wire::{
+    Reply,
+    edge::{
+        auth_login::{AuthLogin, Failure, MAX_SASL, Mechanism, Request, Response},
+        mail::{Protocol, SessionId},
+        store_session::StoreSession,
+    },
+};
+
+/// Who is connected.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    pub(crate) session: SessionId,
+}
+
+/// Speaks until a login succeeds; none when the client left before.
+pub(crate) async fn until_login(
+    conn: &mut Connection,
+    server: &Server,
+    peer: Peer,
+    greet: bool,
+    deadline: Instant,
+) -> Result<Option<Box<Account>>, Fault> {
+    let capabilities = Code::Capability(capability::before_login(conn.stream.channel_binding().is_some()));
+    if greet {
+        response::status(&mut conn.out, None, Condition::Ok, Some(&capabilities), "Postern ready");
+    }
+    let speaking = speak(conn, server, peer, &capabilities);
+    let ended = match tokio::time::timeout_at(deadline, Box::pin(speaking)).await {
+        Ok(ended) => ended,
+        Err(_too_late) => {
+            conn.goodbye(None, "Login took too long").await;
+            return Ok(None);
+        }
+    };
+    session::excuse(conn, ended).await
+}
+
+async fn speak(conn: &mut Connection, server: &Server, peer: Peer, capabilities: &Code) -> Result<Box<Account>, Fault> {
+    let (mut errors, mut failures) = (0, 0);
+    loop {
+        let input = match conn.input(&mut |_| {})? {
+            Some(input) => input,
+            None => {
+                conn.flush().await?;
+                conn.fill().await?;
+                continue;
+            }
+        };
+        let (tag, parsed) = match input {
+            Input::Command => parse::command(conn.framer.command(), parse::Mode::default()),
+            _ => (conn.tag(), Err(parse::Bad::Syntax.into())),
+        };
+        let mut attempt = None;
+        let answer = match parsed {
+            Ok(Command::Capability) => {
+                if let Code::Capability(list) = capabilities {
+                    conn.out.text("* CAPABILITY ").text(list).end();
+                }
+                Answer::ok("CAPABILITY completed")
+            }
+            Ok(Command::Noop) => Answer::ok("NOOP completed"),
+            Ok(Command::Id(_)) => session::id(conn),
+            Ok(Command::Logout) => {
+                session::logout(conn, tag.as_ref()).await;
+                return Err(Fault::Ended);
+            }
+            Ok(Command::Login { user, password }) => {
+                attempt = Some(login(server, peer, &user, &password).await?);
+                Answer::ok("Logged in")
+            }
+            Ok(Command::Authenticate { mechanism, initial }) => match authenticate(conn, server, peer, &mechanism, initial).await? {
+                Ok(result) => {
+                    attempt = Some(result);
+                    Answer::ok("Logged in")
+                }
+                Err(answer) => answer,
+            },
+            Ok(_) => Answer::bad("Log in first"),
+            Err(refused) => session::refused(refused),
+        };
+        let answer = match attempt {
+            None => answer,
+            Some(Ok(account)) => {
+                let code = Code::Capability(capability::after_login(server.message_limit));
+                conn.framer.authenticated(server.message_limit);
+                answer.with(code).write(&mut conn.out, tag.as_ref());
+                return Ok(account);
+            }
+            Some(Err(failure)) => {
+                failures += 1;
+                tracing::info!(session = %peer.session, peer = %peer.address.ip(), reason = ?failure, "login failed");
+                failed(failure)
+            }
+        };
+        errors += u32::from(answer.condition == Condition::Bad);
+        answer.write(&mut conn.out, tag.as_ref());
+        if failures >= limits::LOGIN_FAILURES || errors >= limits::PRE_AUTH_ERRORS {
+            conn.goodbye(None, "Too many errors").await;
+            return Err(Fault::Ended);
+        }
+    }
+}
+
+/// One text for every reason that lies in name or password (attack case AUTH-01).
+fn failed(failure: Failure) -> Answer {
+    match failure {
+        Failure::Credentials => Answer::no("AUTHENTICATIONFAILED", "Wrong name or password"),
+        Failure::TooMany => Answer::no("LIMIT", "Too many failures; try again later"),
+        Failure::Malformed => Answer::bad("Not a message of this mechanism"),
+        Failure::Unavailable => Answer::no("UNAVAILABLE", "Login is not possible now"),
+    }
+}
+
+type Attempt = Result<Box<Account>, Failure>;
+
+/// RFC 9051 6.2.3, carried out as RFC 4616 PLAIN. The grammar of IMAP strings has no NUL, so the fields cannot run into each other.
+async fn login(server: &Server, peer: Peer, user: &str, password: &Secret) -> Result<Attempt, Fault> {
+    let mut message = Vec::with_capacity(user.len().saturating_add(password.0.len()).saturating_add(2));
+    message.push(0);
+    message.extend_from_slice(user.as_bytes());
+    message.push(0);
+    message.extend_from_slice(&password.0);
+    match start(server, peer, Mechanism::Plain, message, None).await? {
+        Step::Done(attempt, _) => Ok(attempt),
+        Step::Challenge(exchange, _) => {
+            abort(server, exchange).await;
+            Ok(Err(Failure::Malformed))
+        }
+    }
+}
+
+/// RFC 9051 6.2.2. The outer error is for the session, the inner one an answer that is no attempt.
+async fn authenticate(
+    conn: &mut Connection,
+    server: &Server,
+    peer: Peer,
+    mechanism: &str,
+    initial: Option<Secret>,
+) -> Result<Result<Attempt, Answer>, Fault> {
+    let binding = conn.stream.channel_binding();
+    let mechanism = match mechanism {
+        "PLAIN" => Mechanism::Plain,
+        "SCRAM-SHA-256" => Mechanism::ScramSha256,
+        "SCRAM-SHA-256-PLUS" if binding.is_some() => Mechanism::ScramSha256Plus,
+        _ => return Ok(Err(Answer::no("CANNOT", "No such mechanism"))),
+    };
+    let initial = match initial {
+        Some(Secret(text)) => text,
+        None => {
+            response::continuation(&mut conn.out, "");
+            conn.line().await?
+        }
+    };
+    let Some(initial) = sasl(&initial) else { return Ok(Err(cancelled(&initial))) };
+    let binding = binding.map(|binding| ByteBuf::from(binding.to_vec()));
+    let mut step = start(server, peer, mechanism, initial, binding).await?;
+    loop {
+        match step {
+            Step::Challenge(exchange, data) => {
+                response::continuation(&mut conn.out, &BASE64.encode(&data));
+                let line = conn.line().await?;
+                let Some(answer) = sasl(&line) else {
+                    abort(server, exchange).await;
+                    return Ok(Err(cancelled(&line)));
+                };
+                let request = Request::Continue { exchange, response: ByteBuf::from(answer) };
+                step = Step::from_reply(server.auth.call(&request, &[]).await?).await?;
+            }
+            Step::Done(attempt, None) => return Ok(Ok(attempt)),
+            Step::Done(attempt, Some(last)) => {
+                // RFC 5802 5: the client must see the server's signature; in IMAP that is one more challenge, answered by nothing.
+                response::continuation(&mut conn.out, &BASE64.encode(&last));
+                let line = conn.line().await?;
+                return Ok(if line.is_empty() { Ok(attempt) } else { Err(cancelled(&line)) });
+            }
+        }
+    }
+}
+
+/// One message of the client. `*` takes the exchange back (RFC 9051 6.2.2).
+fn sasl(text: &[u8]) -> Option<Vec<u8>> {
+    BASE64.decode(text).ok().filter(|message| message.len() <= MAX_SASL)
+}
+
+fn cancelled(text: &[u8]) -> Answer {
+    if text == b"*" { Answer::bad("AUTHENTICATE cancelled") } else { Answer::bad("Not base64") }
+}
+
+enum Step {
+    Challenge(u64, Vec<u8>),
+    Done(Attempt, Option<Vec<u8>>),
+}
+
+impl Step {
+    async fn from_reply(mut reply: Reply<AuthLogin>) -> Result<Self, Fault> {
+        Ok(match reply.body {
+            Response::Challenge { exchange, data } => Self::Challenge(exchange, data.into_vec()),
+            Response::Success { owner, data } => {
+                let socket = reply.fds.pop().ok_or(wire::Error::Malformed("a login without a session"))?;
+                let store = wire::Session::<StoreSession>::new(socket).await?;
+                Self::Done(Ok(Box::new(Account::new(store, owner))), data.map(ByteBuf::into_vec))
+            }
+            Response::Failure(failure) => Self::Done(Err(failure), None),
+            Response::Aborted => Self::Done(Err(Failure::Malformed), None),
+        })
+    }
+}
+
+async fn start(
+    server: &Server,
+    peer: Peer,
+    mechanism: Mechanism,
+    initial: Vec<u8>,
+    channel_binding: Option<ByteBuf>,
+) -> Result<Step, Fault> {
+    let request = Request::Start {
+        protocol: Protocol::Imap,
+        session: peer.session,
+        peer: peer.address.ip(),
+        mechanism,
+        initial: ByteBuf::from(initial),
+        channel_binding,
+    };
+    match server.auth.call(&request, &[]).await {
+        Ok(reply) => Step::from_reply(reply).await,
+        Err(error) => {
+            // RFC 5530 3: a login that cannot be decided is not a wrong password, and the connection may try again.
+            tracing::warn!(session = %peer.session, %error, "auth did not answer");
+            Ok(Step::Done(Err(Failure::Unavailable), None))
+        }
+    }
+}
+
+async fn abort(server: &Server, exchange: u64) {
+    // auth forgets an exchange that nobody continues; saying so only frees it sooner.
+    let _ = server.auth.call(&Request::Abort { exchange }, &[]).await;
+}
+
+/// A name as it may stand in the log.
+pub(crate) fn loggable(owner: &pure_addr::Address) -> Text<320> {
+    Text::lossy(owner.to_string().as_bytes())
+}

@@ -1,0 +1,6 @@
+//! Sessions against a store of the test.
+
+mod logins;
+mod sessions;
+mod updates;
+mod world;

@@ -1,0 +1,175 @@
+//! What the three edges share: the directory, the database behind it, the penalties, the queue for slow work.
+
+use crate::{
+    database::{Database, DatabaseError},
+    directory::Directory,
+    exchanges::Exchanges,
+    hasher::Hasher,
+    memory::Remembered,
+    penalty::{Network, Penalties, Policy},
+    verifier::{Verifiers, hmac_sha256},
+};
+use jail::Secret;
+use pure_addr::Address;
+use pure_config::Config;
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Instant,
+};
+use wire::{
+    Client,
+    edge::{queue_grant::QueueGrant, store_grant::StoreGrant},
+};
+use zeroize::Zeroizing;
+
+/// Credentials of declared accounts are named by this and the address.
+const CREDENTIAL_PREFIX: &str = "account.";
+
+/// Declared verifiers as they were given: the address and the credential's text.
+pub(crate) type Credentials = BTreeMap<String, Zeroizing<Vec<u8>>>;
+
+/// The verifiers among what PID 1 gave.
+pub(crate) fn verifiers_of(credentials: &BTreeMap<String, Secret>) -> Credentials {
+    let own = |(name, secret): (&String, &Secret)| {
+        let address = name.strip_prefix(CREDENTIAL_PREFIX)?;
+        Some((address.to_owned(), Zeroizing::new(secret.expose().to_vec())))
+    };
+    credentials.iter().filter_map(own).collect()
+}
+
+/// Tells the time; tests bring their own.
+pub(crate) type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
+
+/// The process.
+pub(crate) struct Auth {
+    directory: RwLock<Directory>,
+    /// Held during every change, so that checks made against the directory stay true until the change is in it.
+    database: Mutex<Database>,
+    penalties: Mutex<Penalties>,
+    exchanges: Mutex<Exchanges>,
+    remembered: Mutex<Remembered>,
+    pub(crate) hasher: Hasher,
+    pub(crate) store: Client<StoreGrant>,
+    pub(crate) queue: Client<QueueGrant>,
+    /// Makes what is shown for users that do not exist: always the same for the same name, and not to be told from the real.
+    decoy_secret: Zeroizing<[u8; 32]>,
+    clock: Clock,
+}
+
+impl Auth {
+    pub(crate) fn open(
+        database: &Path,
+        config: &Config,
+        credentials: &Credentials,
+        grants: (Client<StoreGrant>, Client<QueueGrant>),
+        hasher: Hasher,
+        clock: Clock,
+    ) -> Result<Self, DatabaseError> {
+        let mut database = Database::open(database)?;
+        let decoy_secret = database.secret("decoy")?;
+        let directory = load(&mut database, config, credentials)?;
+        Ok(Self {
+            directory: RwLock::new(directory),
+            database: Mutex::new(database),
+            penalties: Mutex::new(Penalties::new(policy(config))),
+            exchanges: Mutex::new(Exchanges::default()),
+            remembered: Mutex::new(Remembered::new().map_err(DatabaseError::Random)?),
+            hasher,
+            store: grants.0,
+            queue: grants.1,
+            decoy_secret,
+            clock,
+        })
+    }
+
+    /// Takes over another configuration; sessions and penalties stay. Blocks.
+    pub(crate) fn reload(&self, config: &Config, credentials: &Credentials) -> Result<(), DatabaseError> {
+        let mut database = self.database();
+        let directory = load(&mut database, config, credentials)?;
+        *self.directory_mut() = directory;
+        self.penalties().set_policy(policy(config));
+        Ok(())
+    }
+
+    pub(crate) fn directory(&self) -> RwLockReadGuard<'_, Directory> {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn directory_mut(&self) -> RwLockWriteGuard<'_, Directory> {
+        self.directory.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn database(&self) -> MutexGuard<'_, Database> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn exchanges(&self) -> MutexGuard<'_, Exchanges> {
+        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn penalties(&self) -> MutexGuard<'_, Penalties> {
+        self.penalties.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        (self.clock)()
+    }
+
+    /// Whether this network may try this name now.
+    pub(crate) fn allows(&self, network: Network, name: &str) -> bool {
+        self.penalties().allows(network, name, self.now())
+    }
+
+    pub(crate) fn failed(&self, network: Network, name: &str) {
+        self.penalties().failed(network, name, self.now());
+    }
+
+    pub(crate) fn succeeded(&self, network: Network, name: &str) {
+        self.penalties().succeeded(network, name, self.now());
+    }
+
+    /// 32 bytes that depend on this installation, a purpose and a name alone.
+    pub(crate) fn decoy(&self, purpose: &str, name: &str) -> [u8; 32] {
+        hmac_sha256(&self.decoy_secret, &[purpose.as_bytes(), &[0], name.as_bytes()])
+    }
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy { free: config.limits.login_failures }
+}
+
+fn load(database: &mut Database, config: &Config, credentials: &Credentials) -> Result<Directory, DatabaseError> {
+    database.sight(config.accounts.iter().map(|account| &account.address))?;
+    Ok(Directory::build(config, database.load()?, declared_verifiers(config, credentials)))
+}
+
+/// Verifiers by address key. One that cannot be read shuts its account until it is repaired: nothing older takes its place.
+fn declared_verifiers(config: &Config, credentials: &Credentials) -> HashMap<String, Verifiers> {
+    let mut found = HashMap::new();
+    for (address, text) in credentials {
+        let key = Address::parse(address).ok().map(|address| address.key());
+        let Some(key) = key.filter(|key| config.accounts.iter().any(|account| account.address.key() == *key)) else {
+            tracing::warn!(credential = %address.escape_debug(), "no declared account has this address");
+            continue;
+        };
+        let verifiers = match std::str::from_utf8(text).map(Verifiers::from_credential) {
+            Ok(Ok(verifiers)) => verifiers,
+            Ok(Err(why)) => {
+                tracing::error!(account = %key, %why, "the credential is no verifier; nobody can log in to this account");
+                Verifiers::default()
+            }
+            Err(_) => {
+                tracing::error!(account = %key, "the credential is not text; nobody can log in to this account");
+                Verifiers::default()
+            }
+        };
+        found.insert(key, verifiers);
+    }
+    found
+}

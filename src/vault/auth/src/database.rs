@@ -1,0 +1,355 @@
+//! `auth.db`: what was added at run time, the number of every account there ever was, and all verifiers set with `passwd`.
+//!
+//! One SQLite file of mode 0600, one process, one connection. Every change is one transaction, on disk when it returns.
+//! Addresses are kept as written and under their directory key; a removed account keeps its row, so its number is never
+//! given again, and loses its key and its verifiers.
+
+use crate::verifier::{InvalidVerifier, Verifiers};
+use pure_addr::{AccountId, Address, Domain, Invalid};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, types::Type};
+use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::Path};
+use wire::{List, edge::auth_directory::MAX_TARGETS};
+use zeroize::Zeroizing;
+
+/// "auth" as a big-endian number: marks the file as ours.
+const APPLICATION_ID: i64 = 0x6175_7468;
+/// The layout that this build reads and writes.
+const SCHEMA_VERSION: i64 = 1;
+/// Tries to find an unused random account number; a second one is already a wonder.
+const MAX_ID_TRIES: usize = 8;
+
+const SCHEMA: &str = "
+    CREATE TABLE secret (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+    CREATE TABLE account (
+        id INTEGER PRIMARY KEY,
+        -- Directory key; null when removed.
+        key TEXT UNIQUE,
+        address TEXT NOT NULL,
+        -- 1: added at run time; 0: known because the configuration declares it, or did once.
+        run_time INTEGER NOT NULL,
+        quota INTEGER,
+        argon2 TEXT,
+        scram TEXT
+    ) STRICT;
+    CREATE TABLE domain (name TEXT PRIMARY KEY) STRICT;
+    CREATE TABLE alias (key TEXT PRIMARY KEY, address TEXT NOT NULL) STRICT;
+    CREATE TABLE target (
+        alias TEXT NOT NULL REFERENCES alias (key) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        address TEXT NOT NULL,
+        PRIMARY KEY (alias, position)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// Why the database could not be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DatabaseError {
+    #[error("{0}")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("{0}")]
+    File(#[from] io::Error),
+    #[error("auth.db has layout {0}; this build knows layout {SCHEMA_VERSION}")]
+    OtherLayout(i64),
+    #[error("auth.db is not a database of this program")]
+    Foreign,
+    #[error("no random numbers: {0}")]
+    Random(getrandom::Error),
+    #[error("no unused account number was found")]
+    NoId,
+}
+
+/// An account's row.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredAccount {
+    pub(crate) id: AccountId,
+    pub(crate) address: Address,
+    pub(crate) run_time: bool,
+    pub(crate) quota: Option<u64>,
+    pub(crate) verifiers: Verifiers,
+}
+
+/// The targets of an alias.
+pub(crate) type Targets = List<Address, MAX_TARGETS>;
+
+/// Everything in the file.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    pub(crate) accounts: Vec<StoredAccount>,
+    pub(crate) domains: Vec<Domain>,
+    pub(crate) aliases: Vec<(Address, Targets)>,
+}
+
+/// The open file.
+#[derive(Debug)]
+pub(crate) struct Database(Connection);
+
+impl Database {
+    pub(crate) fn open(path: &Path) -> Result<Self, DatabaseError> {
+        // SQLite gives its journal the mode of the file, so the file has to exist with the right one first.
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e.into()),
+            _ => {}
+        }
+        let mut connection = Connection::open(path)?;
+        // Exclusive: no shared memory beside the file, and no second process.
+        connection.execute_batch(
+            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+             PRAGMA trusted_schema = OFF; PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY;",
+        )?;
+        migrate(&mut connection)?;
+        Ok(Self(connection))
+    }
+
+    /// 32 random bytes of this installation, made on first use.
+    pub(crate) fn secret(&mut self, name: &str) -> Result<Zeroizing<[u8; 32]>, DatabaseError> {
+        let change = self.0.transaction()?;
+        let kept = change.query_row("SELECT value FROM secret WHERE name = ?1", [name], |row| row.get::<_, [u8; 32]>(0)).optional()?;
+        let secret = match kept {
+            Some(secret) => Zeroizing::new(secret),
+            None => {
+                let mut fresh = Zeroizing::new([0; 32]);
+                getrandom::fill(&mut *fresh).map_err(DatabaseError::Random)?;
+                change.execute("INSERT INTO secret (name, value) VALUES (?1, ?2)", params![name, *fresh])?;
+                fresh
+            }
+        };
+        change.commit()?;
+        Ok(secret)
+    }
+
+    /// Everything but removed accounts.
+    pub(crate) fn load(&self) -> Result<Stored, DatabaseError> {
+        let mut stored = Stored::default();
+        let mut accounts =
+            self.0.prepare("SELECT id, address, run_time, quota, argon2, scram FROM account WHERE key IS NOT NULL ORDER BY key")?;
+        for account in accounts.query_map([], read_account)? {
+            stored.accounts.push(account?);
+        }
+        let mut domains = self.0.prepare("SELECT name FROM domain ORDER BY name")?;
+        for domain in domains.query_map([], |row| parsed(row, 0, Domain::parse))? {
+            stored.domains.push(domain?);
+        }
+        let mut aliases =
+            self.0.prepare("SELECT alias.address, target.address FROM alias JOIN target ON alias = key ORDER BY key, position")?;
+        for pair in aliases.query_map([], |row| Ok((parsed(row, 0, Address::parse)?, parsed(row, 1, Address::parse)?)))? {
+            let (address, target) = pair?;
+            match stored.aliases.last_mut() {
+                // The layout holds no more targets than `add_alias` was given.
+                Some((last, targets)) if *last == address => drop(targets.push(target)),
+                _ => stored.aliases.push((address, Targets::new(vec![target]).unwrap_or_default())),
+            }
+        }
+        Ok(stored)
+    }
+
+    /// Gives a number to every declared account that has none.
+    pub(crate) fn sight<'a>(&mut self, declared: impl Iterator<Item = &'a Address>) -> Result<(), DatabaseError> {
+        let change = self.0.transaction()?;
+        for address in declared {
+            if id_of(&change, address)?.is_none() {
+                insert_account(&change, address)?;
+            }
+        }
+        Ok(change.commit()?)
+    }
+
+    /// Adds an account at run time. One that was declared once keeps its number, and with it its mail.
+    pub(crate) fn add_account(&mut self, address: &Address, quota: Option<u64>, verifiers: &Verifiers) -> Result<AccountId, DatabaseError> {
+        let change = self.0.transaction()?;
+        let id = match id_of(&change, address)? {
+            Some(id) => id,
+            None => insert_account(&change, address)?,
+        };
+        let quota = quota.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+        change.execute(
+            "UPDATE account SET run_time = 1, address = ?2, quota = ?3 WHERE id = ?1",
+            params![id.get().cast_signed(), address.to_string(), quota],
+        )?;
+        write_verifiers(&change, id, verifiers)?;
+        change.commit()?;
+        Ok(id)
+    }
+
+    /// The number stays taken for ever; the address is free again.
+    pub(crate) fn remove_account(&mut self, id: AccountId) -> Result<(), DatabaseError> {
+        self.0
+            .execute("UPDATE account SET run_time = 0, key = NULL, argon2 = NULL, scram = NULL WHERE id = ?1", [id.get().cast_signed()])?;
+        Ok(())
+    }
+
+    pub(crate) fn set_verifiers(&mut self, id: AccountId, verifiers: &Verifiers) -> Result<(), DatabaseError> {
+        let change = self.0.transaction()?;
+        write_verifiers(&change, id, verifiers)?;
+        Ok(change.commit()?)
+    }
+
+    pub(crate) fn add_domain(&mut self, domain: &Domain) -> Result<(), DatabaseError> {
+        self.0.execute("INSERT OR IGNORE INTO domain (name) VALUES (?1)", [domain.as_str()])?;
+        Ok(())
+    }
+
+    pub(crate) fn remove_domain(&mut self, domain: &Domain) -> Result<(), DatabaseError> {
+        self.0.execute("DELETE FROM domain WHERE name = ?1", [domain.as_str()])?;
+        Ok(())
+    }
+
+    pub(crate) fn add_alias(&mut self, address: &Address, targets: &Targets) -> Result<(), DatabaseError> {
+        let change = self.0.transaction()?;
+        let key = address.key();
+        change.execute("INSERT INTO alias (key, address) VALUES (?1, ?2)", params![key, address.to_string()])?;
+        for (position, target) in (0_i64..).zip(targets) {
+            change
+                .execute("INSERT INTO target (alias, position, address) VALUES (?1, ?2, ?3)", params![key, position, target.to_string()])?;
+        }
+        Ok(change.commit()?)
+    }
+
+    pub(crate) fn remove_alias(&mut self, address: &Address) -> Result<(), DatabaseError> {
+        self.0.execute("DELETE FROM alias WHERE key = ?1", [address.key()])?;
+        Ok(())
+    }
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), DatabaseError> {
+    let change = connection.transaction()?;
+    let pragma = |name: &str| change.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+    let (application, version) = (pragma("application_id")?, pragma("user_version")?);
+    let tables: i64 = change.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    match (application, version, tables) {
+        (0, 0, 0) => {
+            change.execute_batch(&format!("{SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"))?
+        }
+        (APPLICATION_ID, SCHEMA_VERSION, _) => {}
+        (APPLICATION_ID, other, _) => return Err(DatabaseError::OtherLayout(other)),
+        _ => return Err(DatabaseError::Foreign),
+    }
+    Ok(change.commit()?)
+}
+
+fn id_of(change: &Transaction<'_>, address: &Address) -> Result<Option<AccountId>, rusqlite::Error> {
+    change.query_row("SELECT id FROM account WHERE key = ?1", [address.key()], |row| read_id(row, 0)).optional()
+}
+
+fn insert_account(change: &Transaction<'_>, address: &Address) -> Result<AccountId, DatabaseError> {
+    for _ in 0..MAX_ID_TRIES {
+        let Some(id) = AccountId::new(getrandom::u64().map_err(DatabaseError::Random)?) else { continue };
+        let inserted = change.execute(
+            "INSERT INTO account (id, key, address, run_time) VALUES (?1, ?2, ?3, 0) ON CONFLICT (id) DO NOTHING",
+            params![id.get().cast_signed(), address.key(), address.to_string()],
+        )?;
+        if inserted == 1 {
+            return Ok(id);
+        }
+    }
+    Err(DatabaseError::NoId)
+}
+
+fn write_verifiers(change: &Transaction<'_>, id: AccountId, verifiers: &Verifiers) -> Result<(), rusqlite::Error> {
+    let (argon2, scram) = (verifiers.argon2.as_ref().map(|v| v.to_phc()), verifiers.scram.as_ref().map(|v| v.to_text()));
+    change.execute(
+        "UPDATE account SET argon2 = ?2, scram = ?3 WHERE id = ?1",
+        params![id.get().cast_signed(), argon2.as_ref().map(|v| v.as_str()), scram.as_ref().map(|v| v.as_str())],
+    )?;
+    Ok(())
+}
+
+fn read_account(row: &Row<'_>) -> Result<StoredAccount, rusqlite::Error> {
+    let verifier = |column| row.get::<_, Option<String>>(column).map(|text| text.map(Zeroizing::new));
+    let (argon2, scram) = (verifier(4)?, verifier(5)?);
+    let verifiers = Verifiers {
+        argon2: argon2.map(|text| text.parse()).transpose().map_err(|why: InvalidVerifier| unreadable(4, why))?,
+        scram: scram.map(|text| text.parse()).transpose().map_err(|why: InvalidVerifier| unreadable(5, why))?,
+    };
+    let quota = row.get::<_, Option<i64>>(3)?.map(|bytes| u64::try_from(bytes).unwrap_or_default());
+    Ok(StoredAccount { id: read_id(row, 0)?, address: parsed(row, 1, Address::parse)?, run_time: row.get(2)?, quota, verifiers })
+}
+
+fn read_id(row: &Row<'_>, column: usize) -> Result<AccountId, rusqlite::Error> {
+    let number = row.get::<_, i64>(column)?;
+    AccountId::new(number.cast_unsigned()).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number))
+}
+
+fn parsed<T>(row: &Row<'_>, column: usize, parse: fn(&str) -> Result<T, Invalid>) -> Result<T, rusqlite::Error> {
+    parse(&row.get::<_, String>(column)?).map_err(|why| unreadable(column, why))
+}
+
+fn unreadable(column: usize, why: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn address(text: &str) -> Address {
+        Address::parse(text).unwrap()
+    }
+
+    #[test]
+    fn everything_survives_reopening() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("auth.db");
+        let verifiers = Verifiers { argon2: None, scram: Some(crate::verifier::ScramKeys::make(b"x", vec![1; 16], 4096)) };
+        let (secret, id) = {
+            let mut db = Database::open(&path).unwrap();
+            db.add_domain(&Domain::parse("mta.test").unwrap()).unwrap();
+            db.add_alias(&address("info@mta.test"), &Targets::new(vec![address("b@x.test"), address("a@x.test")]).unwrap()).unwrap();
+            let id = db.add_account(&address("Alice@mta.test"), Some(1 << 40), &verifiers).unwrap();
+            (db.secret("decoy").unwrap(), id)
+        };
+        let mut db = Database::open(&path).unwrap();
+        let stored = db.load().unwrap();
+        assert_eq!(stored.domains, [Domain::parse("mta.test").unwrap()]);
+        assert_eq!(stored.aliases[0].0, address("info@mta.test"));
+        assert_eq!(&*stored.aliases[0].1, [address("b@x.test"), address("a@x.test")]);
+        let account = &stored.accounts[0];
+        assert_eq!(
+            (account.id, account.address.to_string().as_str(), account.quota, account.run_time),
+            (id, "Alice@mta.test", Some(1 << 40), true)
+        );
+        assert_eq!(account.verifiers, verifiers);
+        assert_eq!(db.secret("decoy").unwrap(), secret);
+        assert_ne!(db.secret("other").unwrap(), secret);
+    }
+
+    #[test]
+    fn only_the_owner_may_read_the_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut db = Database::open(&directory.path().join("auth.db")).unwrap();
+        db.add_domain(&Domain::parse("mta.test").unwrap()).unwrap();
+        let modes: Vec<u32> = std::fs::read_dir(directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().metadata().unwrap().permissions().mode() & 0o777)
+            .collect();
+        assert!(!modes.is_empty() && modes.iter().all(|mode| *mode == 0o600), "{modes:?}");
+    }
+
+    #[test]
+    fn declared_accounts_keep_their_number_and_removed_ones_give_theirs_to_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut db = Database::open(&directory.path().join("auth.db")).unwrap();
+        let alice = address("alice@mta.test");
+        db.sight([&alice].into_iter()).unwrap();
+        let first = db.load().unwrap().accounts[0].id;
+        db.sight([&address("ALICE@mta.test")].into_iter()).unwrap();
+        assert_eq!(db.load().unwrap().accounts.len(), 1);
+        // From declared to run time: the same person, the same mail.
+        assert_eq!(db.add_account(&alice, None, &Verifiers::default()).unwrap(), first);
+        // Removed and added again: somebody else.
+        db.remove_account(first).unwrap();
+        assert!(db.load().unwrap().accounts.is_empty());
+        assert_ne!(db.add_account(&alice, None, &Verifiers::default()).unwrap(), first);
+    }
+
+    #[test]
+    fn foreign_and_newer_files_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let (newer, foreign) = (directory.path().join("newer.db"), directory.path().join("foreign.db"));
+        drop(Database::open(&newer).unwrap());
+        Connection::open(&newer).unwrap().pragma_update(None, "user_version", 2).unwrap();
+        assert!(matches!(Database::open(&newer), Err(DatabaseError::OtherLayout(2))));
+        Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE x (y)").unwrap();
+        assert!(matches!(Database::open(&foreign), Err(DatabaseError::Foreign)));
+    }
+}

@@ -1,0 +1,160 @@
+//! The questions that the queue asks of others, and how far their answers are believed.
+
+use crate::admit::AcceptedRecipient;
+use pure_addr::{AccountId, Text};
+use pure_index::MessageIndex;
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    path::Path,
+    sync::Arc,
+};
+use wire::{
+    Client, Edge, Error, List, Reply, SealedMessage,
+    edge::{
+        auth_directory::{self, AuthDirectory, Target},
+        mail::{Owner, Recipient},
+        scan_index::{self, ScanForQueue},
+    },
+};
+
+/// Recipients of one message that are looked up at a time.
+const LANES: usize = 8;
+
+/// Asks once more when the server ended with the question: each of these questions may be repeated.
+pub(crate) async fn ask<E: Edge>(client: &Client<E>, request: &E::Request, fds: &[BorrowedFd<'_>]) -> Result<Reply<E>, Error> {
+    match client.call(request, fds).await {
+        Err(Error::Closed | Error::Io(_)) => client.call(request, fds).await,
+        answer => answer,
+    }
+}
+
+/// May mail be accepted for other domains?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Relay {
+    /// For a logged-in account.
+    Allowed,
+    /// Not for strangers.
+    Refused,
+}
+
+/// What the directory makes of a recipient.
+#[derive(Debug)]
+pub(crate) enum Resolution {
+    Accepted(AcceptedRecipient),
+    Unknown,
+    NoRelay,
+    Unavailable,
+}
+
+/// The directory of `auth`.
+#[derive(Debug)]
+pub(crate) struct Directory(Client<AuthDirectory>);
+
+impl Directory {
+    pub(crate) fn new(path: &Path) -> Arc<Self> {
+        Arc::new(Self(Client::new(path)))
+    }
+
+    /// The only way to an [`AcceptedRecipient`].
+    pub(crate) async fn resolve(&self, recipient: Recipient, relay: Relay) -> Resolution {
+        let request = auth_directory::Request::Resolve(recipient.address.clone());
+        let targets = match ask(&self.0, &request, &[]).await.map(|reply| reply.body) {
+            Ok(auth_directory::Response::Targets(targets)) if !targets.is_empty() => targets.into_vec(),
+            Ok(auth_directory::Response::Targets(_) | auth_directory::Response::Unknown) => return Resolution::Unknown,
+            Ok(auth_directory::Response::NotLocal) => match relay {
+                Relay::Allowed => vec![Target::Remote(recipient.address.clone())],
+                Relay::Refused => return Resolution::NoRelay,
+            },
+            Ok(auth_directory::Response::MaySend(_)) => {
+                tracing::error!("the directory answered another question");
+                return Resolution::Unavailable;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the directory cannot be asked");
+                return Resolution::Unavailable;
+            }
+        };
+        Resolution::Accepted(AcceptedRecipient::new(recipient, targets))
+    }
+
+    /// Resolves all, in order.
+    pub(crate) async fn resolve_all(self: &Arc<Self>, recipients: &[Recipient], relay: Relay) -> Vec<Resolution> {
+        if let [only] = recipients {
+            return vec![self.resolve(only.clone(), relay).await];
+        }
+        let mut lanes = Vec::new();
+        for lane in recipients.chunks(recipients.len().div_ceil(LANES).max(1)) {
+            let (directory, lane) = (self.clone(), lane.to_vec());
+            lanes.push(tokio::spawn(async move {
+                let mut out = Vec::with_capacity(lane.len());
+                for recipient in lane {
+                    out.push(directory.resolve(recipient, relay).await);
+                }
+                out
+            }));
+        }
+        let mut out = Vec::with_capacity(recipients.len());
+        for lane in lanes {
+            match lane.await {
+                Ok(resolutions) => out.extend(resolutions),
+                Err(_ended) => out.push(Resolution::Unavailable),
+            }
+        }
+        out
+    }
+
+    /// May the account send as each of these? None when it cannot be known now.
+    pub(crate) async fn may_send(&self, account: AccountId, addresses: Vec<Text<320>>) -> Option<bool> {
+        let request = auth_directory::Request::MaySend { account, addresses: List::new(addresses)? };
+        match ask(&self.0, &request, &[]).await.map(|reply| reply.body) {
+            Ok(auth_directory::Response::MaySend(may)) => Some(may),
+            Ok(_) => None,
+            Err(error) => {
+                tracing::warn!(%error, "the directory cannot be asked");
+                None
+            }
+        }
+    }
+
+    /// The account as it is now: its quota may have changed since the message came. The inner none: it is gone.
+    pub(crate) async fn refresh(&self, owner: &Owner) -> Option<Option<Owner>> {
+        let request = auth_directory::Request::Resolve(owner.address.clone());
+        match ask(&self.0, &request, &[]).await.ok()?.body {
+            auth_directory::Response::Targets(targets) => Some(targets.into_iter().find_map(|target| match target {
+                Target::Account { owner: now, .. } if now.account == owner.account => Some(now),
+                _ => None,
+            })),
+            auth_directory::Response::Unknown | auth_directory::Response::NotLocal => Some(None),
+            auth_directory::Response::MaySend(_) => None,
+        }
+    }
+}
+
+/// The process that parses.
+#[derive(Debug)]
+pub(crate) struct Scanner(Client<ScanForQueue>);
+
+impl Scanner {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self(Client::new(path))
+    }
+
+    /// The index of a message; none when there is none now.
+    pub(crate) async fn index(&self, message: &SealedMessage) -> Option<Box<MessageIndex>> {
+        match ask(&self.0, &scan_index::Request::Index, &[message.as_fd()]).await.map(|reply| reply.body) {
+            Ok(scan_index::Response::Indexed(index)) => {
+                // That the parts are a tree was checked when it was decoded; that they lie within the message is checked here.
+                let inside = index.structure.root().is_none_or(|root| root.header.start == 0 && u64::from(root.body.end) <= message.len());
+                if !inside {
+                    tracing::error!("scan spoke of bytes outside of the message");
+                }
+                inside.then_some(index)
+            }
+            Ok(scan_index::Response::Failed) => None,
+            Err(error) => {
+                tracing::warn!(%error, "scan cannot be asked");
+                None
+            }
+        }
+    }
+}

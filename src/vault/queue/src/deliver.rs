@@ -1,0 +1,315 @@
+//! Local delivery: from memory right after the commit, from the disk when something comes due.
+//!
+//! A delivery is done when the store has said `Delivered` and, later, `Synced`; only then does its row go. What is interrupted
+//! anywhere before is repeated under the same id, which the store applies at most once.
+
+use crate::{
+    Clock, Random,
+    ask::{Directory, Scanner, ask},
+    backoff,
+    limits::{MAX_IN_FLIGHT, MAX_LANES, MAX_POLL, MAX_UNSYNCED, SETTLE_EVERY, SYNC_BATCH},
+    spool::{Active, Body, Op, Outlets, Reason, Record, Spool, Ticket},
+    trace,
+};
+use pure_addr::{Domain, MailboxName};
+use pure_index::MessageIndex;
+use serde_bytes::ByteBuf;
+use std::{
+    os::fd::AsFd,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{Semaphore, mpsc};
+use wire::{
+    Client, SealedMessage,
+    edge::{
+        auth_directory::Target,
+        mail::{Owner, QueueId},
+        store_deliver::{Delivery, DeliveryId, Request, Response, StoreDeliver},
+    },
+};
+
+/// First and longest pause between two attempts to have the store sync.
+const SYNC_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// How long to leave a full disk alone.
+const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
+/// How long to wait for room in memory at most before looking again.
+const STARVED_PAUSE: Duration = Duration::from_millis(200);
+
+/// Everything that a delivery needs.
+pub(crate) struct Engine {
+    pub(crate) store: Client<StoreDeliver>,
+    pub(crate) scan: Arc<Scanner>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) spool: Arc<Spool>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Random,
+    pub(crate) hostname: Domain,
+    pub(crate) permits: Semaphore,
+    /// To the task that has the store sync.
+    pub(crate) delivered: mpsc::Sender<Delivered>,
+}
+
+/// A delivery that waits for the store's sync.
+pub(crate) struct Delivered {
+    ticket: Arc<Ticket>,
+    number: u32,
+}
+
+/// What the deliveries of one message share.
+struct Shared {
+    ticket: Arc<Ticket>,
+    received_at: i64,
+    record: Arc<Record>,
+    message: Arc<SealedMessage>,
+    /// Just accepted: the directory was asked a moment ago.
+    fresh: bool,
+}
+
+impl Engine {
+    /// The engine and the end of the line to [`Engine::sync`].
+    pub(crate) fn channel() -> (mpsc::Sender<Delivered>, mpsc::Receiver<Delivered>) {
+        mpsc::channel(MAX_UNSYNCED)
+    }
+
+    pub(crate) fn permits() -> Semaphore {
+        Semaphore::new(MAX_IN_FLIGHT)
+    }
+
+    /// Starts the deliveries of every message that comes.
+    pub(crate) async fn run(self: Arc<Self>, mut active: mpsc::UnboundedReceiver<Active>) {
+        let mut batch = Vec::new();
+        while active.recv_many(&mut batch, SYNC_BATCH).await > 0 {
+            for message in batch.drain(..) {
+                tokio::spawn(self.clone().deliver(message));
+            }
+        }
+    }
+
+    async fn deliver(self: Arc<Self>, active: Active) {
+        let Active { ticket, received_at, record, body, index, todo, room } = active;
+        let fresh = index.is_some();
+        let message = match body {
+            Body::Sealed(message) => Some(message),
+            Body::File(size) => self.read(ticket.id(), size).await,
+        };
+        let Some(message) = message else {
+            for (number, attempts) in todo {
+                self.failed(&ticket, received_at, number, attempts, Reason::NoBody);
+            }
+            return;
+        };
+        let index = match index {
+            Some(index) => Some(index),
+            None => self.scan.index(&message).await,
+        };
+        let Some(index) = index else {
+            for (number, attempts) in todo {
+                self.failed(&ticket, received_at, number, attempts, Reason::NoIndex);
+            }
+            return;
+        };
+        let shared = Shared { ticket, received_at, record, message, fresh };
+        if let [(number, attempts)] = todo[..] {
+            self.deliver_one(&shared, number, attempts, *index).await;
+        } else {
+            self.deliver_many(shared, todo, *index).await;
+        }
+        drop(room);
+    }
+
+    /// Several accounts in parallel.
+    async fn deliver_many(self: &Arc<Self>, shared: Shared, todo: Vec<(u32, u32)>, index: MessageIndex) {
+        let lanes = todo.len().min(MAX_LANES);
+        let work = Arc::new((shared, todo, index, AtomicUsize::new(0)));
+        let mut running = tokio::task::JoinSet::new();
+        for _ in 0..lanes {
+            let (engine, work) = (self.clone(), work.clone());
+            running.spawn(async move {
+                let (shared, todo, index, next) = &*work;
+                while let Some((number, attempts)) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    engine.deliver_one(shared, *number, *attempts, index.clone()).await;
+                }
+            });
+        }
+        while running.join_next().await.is_some() {}
+    }
+
+    async fn deliver_one(&self, shared: &Shared, number: u32, attempts: u32, index: MessageIndex) {
+        let id = shared.ticket.id();
+        let Some((owner, request)) = self.request(shared, number, index).await else {
+            return self.failed(&shared.ticket, shared.received_at, number, attempts, Reason::NoAccount);
+        };
+        let Ok(permit) = self.permits.acquire().await else { return };
+        let answer = ask(&self.store, &request, &[shared.message.as_fd()]).await;
+        drop(request);
+        let session = shared.record.envelope.session;
+        let reason = match answer.map(|reply| reply.body) {
+            Ok(Response::Delivered) => {
+                tracing::info!(MESSAGE = %id, %session, account = %owner.account, number, "delivered");
+                // Without a receiver the process is about to end.
+                let _ = self.delivered.send(Delivered { ticket: shared.ticket.clone(), number }).await;
+                return;
+            }
+            Ok(Response::OverQuota) => Reason::OverQuota,
+            Ok(Response::Unavailable) => Reason::Unavailable,
+            Ok(Response::Synced | Response::Settled) => {
+                tracing::error!(MESSAGE = %id, "the store answered another question");
+                Reason::Unavailable
+            }
+            Err(error) => {
+                tracing::warn!(MESSAGE = %id, %error, "the store cannot be asked");
+                Reason::Unavailable
+            }
+        };
+        drop(permit);
+        tracing::info!(
+            MESSAGE = %id, %session, account = %owner.account, number, attempts = attempts.saturating_add(1), reason = reason.text(),
+            "delivery deferred"
+        );
+        self.failed(&shared.ticket, shared.received_at, number, attempts, reason);
+    }
+
+    /// What the store is asked; none when the account is gone or the record does not have this delivery.
+    async fn request(&self, shared: &Shared, number: u32, index: MessageIndex) -> Option<(Owner, Request)> {
+        let destination = shared.record.destination(number)?;
+        let recipient = shared.record.recipient(destination)?;
+        let Target::Account { owner, .. } = &destination.target else { return None };
+        let owner = if shared.fresh {
+            owner.clone()
+        } else {
+            // What the directory cannot say now does not hold up the delivery.
+            self.directory.refresh(owner).await.unwrap_or_else(|| Some(owner.clone()))?
+        };
+        let prefix = trace::prefix(shared.ticket.id(), &shared.record, shared.received_at, recipient, &self.hostname);
+        // The offsets were checked against the message, and the prefix is short: they cannot overflow.
+        let index = prefix.index(index).ok()?;
+        let delivery = Delivery {
+            id: DeliveryId { message: shared.ticket.id(), number },
+            owner: owner.clone(),
+            mailbox: MailboxName::inbox(),
+            received_at: shared.received_at.div_euclid(1000),
+            prefix: ByteBuf::from(prefix.bytes),
+            index,
+        };
+        Some((owner, Request::Deliver(Box::new(delivery))))
+    }
+
+    async fn read(&self, id: QueueId, size: u64) -> Option<Arc<SealedMessage>> {
+        let files = self.spool.files.clone();
+        match tokio::task::spawn_blocking(move || files.read(id, size)).await.ok()? {
+            Ok(message) => Some(Arc::new(message)),
+            Err(error) => {
+                tracing::error!(MESSAGE = %id, %error, "the body cannot be read from the spool");
+                None
+            }
+        }
+    }
+
+    /// Notes a failure and when to try again.
+    fn failed(&self, ticket: &Arc<Ticket>, received_at: i64, number: u32, attempts: u32, reason: Reason) {
+        let attempts = attempts.saturating_add(1);
+        let next = match reason {
+            Reason::NoAccount => None,
+            _ => backoff::next_attempt(reason, attempts, received_at, self.clock.now(), (self.random)()),
+        };
+        if next.is_none() {
+            tracing::error!(MESSAGE = %ticket.id(), number, attempts, reason = reason.text(), "delivery held");
+        }
+        self.spool.push(Op::Failed { ticket: ticket.clone(), number, attempts, next, reason });
+    }
+
+    /// Has the store sync what it was given, in batches; then the rows may go.
+    pub(crate) async fn sync(self: Arc<Self>, mut delivered: mpsc::Receiver<Delivered>, delay: Duration, settle_idle: Duration) {
+        let mut unsettled = 0usize;
+        loop {
+            let mut batch = Vec::new();
+            let limit = if unsettled > 0 { settle_idle } else { MAX_POLL };
+            match tokio::time::timeout(limit, delivered.recv_many(&mut batch, SYNC_BATCH)).await {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(_idle) => {
+                    if unsettled > 0 {
+                        self.settle().await;
+                        unsettled = 0;
+                    }
+                    continue;
+                }
+            }
+            if batch.len() < SYNC_BATCH {
+                tokio::time::sleep(delay).await;
+                while batch.len() < SYNC_BATCH
+                    && let Ok(more) = delivered.try_recv()
+                {
+                    batch.push(more);
+                }
+            }
+            self.sync_store().await;
+            unsettled = unsettled.saturating_add(batch.len());
+            for Delivered { ticket, number } in batch {
+                self.spool.push(Op::Delivered { ticket, number });
+            }
+            if unsettled >= SETTLE_EVERY {
+                self.settle().await;
+                unsettled = 0;
+            }
+        }
+    }
+
+    async fn sync_store(&self) {
+        let (mut pause, longest) = SYNC_RETRY;
+        loop {
+            match ask(&self.store, &Request::Sync, &[]).await.map(|reply| reply.body) {
+                Ok(Response::Synced) => return,
+                Ok(answer) => tracing::warn!(?answer, "the store could not sync"),
+                Err(error) => tracing::warn!(%error, "the store could not sync"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2).min(longest);
+        }
+    }
+
+    /// Best effort: a store that does not hear it remembers more than it must.
+    async fn settle(&self) {
+        if let Some(floor) = self.spool.ask(Op::Floor).await
+            && let Err(error) = ask(&self.store, &Request::Settled(floor), &[]).await
+        {
+            tracing::warn!(%error, "the store was not told what is settled");
+        }
+    }
+
+    /// Takes what comes due from the disk into memory.
+    pub(crate) async fn schedule(self: Arc<Self>, outlets: Outlets) {
+        loop {
+            let now = self.clock.now();
+            let Some(lease) = self.spool.ask(|answer| Op::Lease { now, answer }).await else {
+                if self.spool.inbox.has_ended() {
+                    return;
+                }
+                // The disk is full.
+                tokio::time::sleep(FULL_DISK_PAUSE).await;
+                continue;
+            };
+            let took = !lease.active.is_empty();
+            for active in lease.active {
+                // Without a receiver the process is about to end.
+                drop(outlets.active.send(active));
+            }
+            if lease.starved {
+                // Woken by room, or after a while in case it came in between.
+                if let Some(deadline) = tokio::time::Instant::now().checked_add(STARVED_PAUSE) {
+                    outlets.budget.freed(deadline).await;
+                }
+            } else if !(lease.more && took) {
+                let wait = lease.next_due.map_or(MAX_POLL, |at| {
+                    Duration::from_millis(u64::try_from(at.saturating_sub(now)).unwrap_or(0)).clamp(Duration::from_millis(10), MAX_POLL)
+                });
+                let _ = tokio::time::timeout(wait, outlets.due.notified()).await;
+            }
+        }
+    }
+}

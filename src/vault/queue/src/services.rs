@@ -1,0 +1,156 @@
+//! The four edges that the queue serves.
+
+use crate::{
+    Clock,
+    ask::Relay,
+    spool::{Op, Spool},
+    submit::Core,
+};
+use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
+use wire::{
+    Conn, Error, List, Reply, Served, Service,
+    edge::{
+        mail::{Owner, SessionId},
+        queue_control::{self, QueueControl},
+        queue_grant::{self, QueueGrant},
+        queue_inbound::{self, QueueInbound},
+        queue_submit::{self, QueueSubmit},
+    },
+};
+
+/// Time that the new owner of a session's socket has to say hello.
+const HELLO_PATIENCE: Duration = Duration::from_secs(30);
+
+/// queue/inbound: mail from strangers.
+pub struct Inbound(pub(crate) Arc<Core>);
+
+impl Service<QueueInbound> for Inbound {
+    async fn call(&self, request: queue_inbound::Request, fds: Vec<OwnedFd>) -> Result<Reply<QueueInbound>, Error> {
+        use queue_inbound::{Request, Response};
+        Ok(Reply::new(match request {
+            Request::Recipient { reverse_path: _, recipient } => {
+                none(&fds)?;
+                Response::Recipient(self.0.verdict(recipient, Relay::Refused).await)
+            }
+            Request::Submit(envelope) => Response::Submitted(self.0.submit(envelope, None, fds).await?),
+        }))
+    }
+}
+
+/// queue/submit: mail of the one account that the socket was made for.
+struct Submission {
+    core: Arc<Core>,
+    owner: Owner,
+}
+
+impl Submission {
+    /// Serves until the client is gone or breaks the protocol. One request at a time, as the client's `Session` asks them.
+    async fn serve(&self, fd: OwnedFd) -> Result<(), Error> {
+        let served = Served::<QueueSubmit>::new(fd, HELLO_PATIENCE).await?;
+        loop {
+            let (id, request, fds) = served.request().await?;
+            match self.call(request, fds).await {
+                Ok(answer) => served.answer(id, &Reply::new(answer)).await?,
+                Err(error @ Error::Malformed(_)) => return Err(error),
+                Err(_) => served.refuse(id).await?,
+            }
+        }
+    }
+
+    async fn call(&self, request: queue_submit::Request, fds: Vec<OwnedFd>) -> Result<queue_submit::Response, Error> {
+        use queue_submit::{Request, Response};
+        Ok(match request {
+            Request::Sender(reverse_path) => {
+                none(&fds)?;
+                Response::Sender(self.core.may_send_as(self.owner.account, &reverse_path).await)
+            }
+            Request::Recipient(recipient) => {
+                none(&fds)?;
+                Response::Recipient(self.core.verdict(recipient, Relay::Allowed).await)
+            }
+            Request::Submit(envelope) => Response::Submitted(self.core.submit(envelope, Some(&self.owner), fds).await?),
+        })
+    }
+}
+
+/// queue/grant: sessions of accounts, asked for by auth.
+pub struct Grant {
+    core: Arc<Core>,
+    sessions: Arc<Semaphore>,
+}
+
+impl Grant {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        let sessions = Arc::new(Semaphore::new(core.limits.sessions));
+        Self { core, sessions }
+    }
+
+    /// One end of a new connection; the other is served until it is closed.
+    fn session(&self, owner: Owner, session: SessionId) -> Result<Option<OwnedFd>, Error> {
+        let Ok(slot) = self.sessions.clone().try_acquire_owned() else { return Ok(None) };
+        let (ours, theirs) = Conn::pair()?;
+        let account = owner.account;
+        let submission = Submission { core: self.core.clone(), owner };
+        tracing::info!(%session, %account, "submission session");
+        tokio::spawn(async move {
+            match submission.serve(ours).await {
+                Ok(()) | Err(Error::Closed) => {}
+                Err(error) => tracing::warn!(%session, %account, %error, "submission session ended"),
+            }
+            drop(slot);
+        });
+        Ok(Some(theirs))
+    }
+}
+
+impl Service<QueueGrant> for Grant {
+    async fn call(&self, request: queue_grant::Request, fds: Vec<OwnedFd>) -> Result<Reply<QueueGrant>, Error> {
+        none(&fds)?;
+        Ok(match self.session(request.owner, request.session)? {
+            Some(fd) => Reply::with_fd(queue_grant::Response::Granted, fd),
+            None => Reply::new(queue_grant::Response::Busy),
+        })
+    }
+}
+
+/// queue/control: the administrator.
+pub struct Control {
+    pub(crate) spool: Arc<Spool>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Service<QueueControl> for Control {
+    async fn call(&self, request: queue_control::Request, fds: Vec<OwnedFd>) -> Result<Reply<QueueControl>, Error> {
+        use queue_control::{Request, Response};
+        none(&fds)?;
+        let done = |n: u64, named: bool| if named && n == 0 { Response::NoSuchMessage } else { Response::Done(n) };
+        let now = self.clock.now();
+        Ok(Reply::new(match request {
+            Request::List { after } => {
+                let list = self.spool.ask(|answer| Op::List(after, answer)).await.ok_or(Error::Refused)?;
+                Response::Messages(List::new(list).ok_or(Error::TooLarge)?)
+            }
+            Request::Show(id) => match self.spool.ask(|answer| Op::Show(id, answer)).await.ok_or(Error::Refused)? {
+                Some((message, recipients)) => Response::Message(Box::new((message, List::new(recipients).ok_or(Error::TooLarge)?))),
+                None => Response::NoSuchMessage,
+            },
+            Request::Retry(id) => {
+                let n = self.spool.ask(|answer| Op::Retry { id, now, answer }).await.ok_or(Error::Refused)?;
+                done(n, id.is_some())
+            }
+            Request::Delete(id) => {
+                let n = self.spool.ask(|answer| Op::Delete(id, answer)).await.ok_or(Error::Refused)?;
+                if n > 0 {
+                    tracing::warn!(MESSAGE = %id, "deleted by the administrator");
+                }
+                done(n, true)
+            }
+        }))
+    }
+}
+
+/// Requests that bring no descriptor.
+fn none(fds: &[OwnedFd]) -> Result<(), Error> {
+    if fds.is_empty() { Ok(()) } else { Err(Error::Malformed("a descriptor where none may be")) }
+}

@@ -1,0 +1,268 @@
+//! The spool: every message between its 250 and its last delivery.
+//!
+//! On disk, below the state directory:
+//!
+//! * `queue.db`: SQLite in WAL mode with `synchronous=FULL`, opened exclusively by one thread, the writer;
+//! * `spool/NUMBER`: bodies above a size; written and synced before the commit that names them, removed after the commit that
+//!   forgets them. What a crash leaves over in between is removed at the next start.
+//!
+//! Invariants:
+//!
+//! * whatever waits is committed in one transaction with one sync; an answer is given after it;
+//! * a message is in the database until each of its deliveries was synced by the store;
+//! * a number is never given twice, even when the database was lost: numbers start at the clock's microseconds;
+//! * nothing but [`Record::new`] of an admitted message enters.
+
+mod files;
+mod inbox;
+mod numbers;
+mod record;
+mod rows;
+mod schema;
+mod writer;
+
+pub(crate) use files::{Files, SpoolFile};
+pub(crate) use inbox::Inbox;
+pub(crate) use numbers::{Live, Numbers};
+pub(crate) use record::{Destination, Record};
+
+use crate::{
+    budget::{Budget, Room},
+    limits::Limits,
+};
+use pure_index::MessageIndex;
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+};
+use tokio::sync::{Notify, mpsc, oneshot};
+use wire::{
+    SealedMessage,
+    edge::{mail::QueueId, queue_control},
+};
+
+/// Why the spool cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A file or directory.
+    #[error("the spool: {0}")]
+    Io(#[from] io::Error),
+    /// The database.
+    #[error("queue.db: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// Written by a newer build.
+    #[error("queue.db has schema {0}, which this build does not know")]
+    Schema(i64),
+}
+
+/// Why a delivery waits; stored as a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// It has not failed.
+    None = 0,
+    /// The mailbox is full.
+    OverQuota = 1,
+    /// The store could not.
+    Unavailable = 2,
+    /// Scan could not.
+    NoIndex = 3,
+    /// The body is not on disk any more, or the record cannot be read.
+    NoBody = 4,
+    /// The directory does not know the account any more.
+    NoAccount = 5,
+}
+
+impl Reason {
+    pub(crate) fn from_stored(value: i64) -> Self {
+        [Self::OverQuota, Self::Unavailable, Self::NoIndex, Self::NoBody, Self::NoAccount]
+            .into_iter()
+            .find(|r| *r as i64 == value)
+            .unwrap_or(Self::None)
+    }
+
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::None => "new",
+            Self::OverQuota => "the mailbox is full",
+            Self::Unavailable => "the store is not available",
+            Self::NoIndex => "the message could not be indexed",
+            Self::NoBody => "the message cannot be read from the spool",
+            Self::NoAccount => "the account does not exist any more",
+        }
+    }
+}
+
+/// A message in memory; its number counts as unsettled as long as a ticket exists.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    /// Deliveries of the message in all.
+    pub(crate) total: u32,
+    /// Its body is a file.
+    pub(crate) file: bool,
+    /// There are rows of its deliveries.
+    pub(crate) rows: bool,
+    pub(crate) live: Live,
+}
+
+impl Ticket {
+    pub(crate) fn id(&self) -> QueueId {
+        self.live.id
+    }
+}
+
+/// The body of a message that is to be delivered.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// As it was submitted or read back.
+    Sealed(Arc<SealedMessage>),
+    /// Still to be read from its file: so many bytes.
+    File(u64),
+}
+
+/// A message with deliveries to make now.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) ticket: Arc<Ticket>,
+    /// Milliseconds since 1970.
+    pub(crate) received_at: i64,
+    pub(crate) record: Arc<Record>,
+    pub(crate) body: Body,
+    /// None for what comes back from the disk.
+    pub(crate) index: Option<Box<MessageIndex>>,
+    /// Number and failures so far of each delivery to make.
+    pub(crate) todo: Vec<(u32, u32)>,
+    /// Its place in memory.
+    pub(crate) room: Room,
+}
+
+/// A message to be committed.
+#[derive(Debug)]
+pub(crate) struct Accept {
+    pub(crate) live: Live,
+    pub(crate) received_at: i64,
+    pub(crate) record: Arc<Record>,
+    /// The record, encoded.
+    pub(crate) encoded: Vec<u8>,
+    pub(crate) message: Arc<SealedMessage>,
+    /// The body is already on disk.
+    pub(crate) file: Option<SpoolFile>,
+    pub(crate) index: Box<MessageIndex>,
+    /// Room to deliver it from memory; without, it waits on disk.
+    pub(crate) room: Option<Room>,
+    /// True once it is on disk, false when it will not be.
+    pub(crate) answer: oneshot::Sender<bool>,
+}
+
+/// What came due.
+#[derive(Debug, Default)]
+pub(crate) struct Lease {
+    pub(crate) active: Vec<Active>,
+    /// There may be more that is due.
+    pub(crate) more: bool,
+    /// There was no room in memory.
+    pub(crate) starved: bool,
+    /// When the next delivery is due, in milliseconds since 1970.
+    pub(crate) next_due: Option<i64>,
+}
+
+/// What the writer is asked to do.
+#[derive(Debug)]
+pub(crate) enum Op {
+    Accept(Box<Accept>),
+    /// The store has synced this delivery.
+    Delivered {
+        ticket: Arc<Ticket>,
+        number: u32,
+    },
+    /// A delivery failed; it is held when there is no next attempt.
+    Failed {
+        ticket: Arc<Ticket>,
+        number: u32,
+        attempts: u32,
+        next: Option<i64>,
+        reason: Reason,
+    },
+    /// Take what is due into memory.
+    Lease {
+        now: i64,
+        answer: oneshot::Sender<Lease>,
+    },
+    /// Below which number is everything settled?
+    Floor(oneshot::Sender<QueueId>),
+    List(QueueId, oneshot::Sender<Vec<queue_control::Message>>),
+    Show(QueueId, oneshot::Sender<Option<Shown>>),
+    Retry {
+        id: Option<QueueId>,
+        now: i64,
+        answer: oneshot::Sender<u64>,
+    },
+    Delete(QueueId, oneshot::Sender<u64>),
+}
+
+/// One message and what is not done of it.
+pub(crate) type Shown = (queue_control::Message, Vec<queue_control::Recipient>);
+
+impl Op {
+    /// Whether somebody waits for it.
+    fn is_urgent(&self) -> bool {
+        !matches!(self, Self::Delivered { .. } | Self::Failed { .. })
+    }
+}
+
+/// Where the writer sends what follows from a commit.
+#[derive(Debug, Clone)]
+pub(crate) struct Outlets {
+    /// Messages to deliver now; bounded by the room that each holds.
+    pub(crate) active: mpsc::UnboundedSender<Active>,
+    /// Something may have come due.
+    pub(crate) due: Arc<Notify>,
+    /// Room for what is taken from the disk.
+    pub(crate) budget: Arc<Budget>,
+}
+
+/// The handle on the writer.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) numbers: Arc<Numbers>,
+    pub(crate) files: Arc<Files>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Spool {
+    /// Opens or creates the spool, makes everything in it due, and starts the writer. `now` is milliseconds since 1970.
+    pub(crate) fn open(state: &Path, now: i64, limits: &Limits, outlets: Outlets) -> Result<Self, OpenError> {
+        let files = Files::open(state)?;
+        let (database, first) = schema::open(state, now, &files)?;
+        let numbers = Numbers::starting_at(first);
+        let inbox = Inbox::new(limits.lazy_delay);
+        let writer = writer::Writer::new(database, numbers.clone(), files.clone(), outlets, first);
+        let own = inbox.clone();
+        let thread = std::thread::Builder::new().name("spool".into()).spawn(move || writer.run(&own))?;
+        Ok(Self { inbox, numbers, files, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Hands something to the writer; dropped, and its answer with it, when the writer has ended.
+    pub(crate) fn push(&self, op: Op) {
+        self.inbox.push(op);
+    }
+
+    /// Hands a question to the writer; none when the writer has ended.
+    pub(crate) async fn ask<T>(&self, op: impl FnOnce(oneshot::Sender<T>) -> Op) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        self.push(op(sender));
+        receiver.await.ok()
+    }
+
+    /// Ends the writer after the commit it is at and waits for it. What waits is dropped, as in a crash.
+    pub(crate) fn stop(&self) {
+        self.inbox.stop();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A writer that panicked has ended the process, or, in tests, has said so.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The database: its form, and what is done with it at start.
+
+use super::{Files, OpenError, Record, rows};
+use crate::limits::{CACHE_KIB, RESERVE, WAL_PAGES};
+use rusqlite::{Connection, OpenFlags, params};
+use std::{collections::HashSet, path::Path};
+use wire::edge::mail::QueueId;
+
+/// `PRAGMA user_version` of the form below.
+const SCHEMA: i64 = 1;
+
+/// States of a row in `deliveries`. A delivery without a row is new: to an account it is in memory, to elsewhere it waits for
+/// outbound mail.
+pub(super) mod state {
+    pub(crate) const WAITING: i64 = 0;
+    /// Taken into memory; waiting again after a restart.
+    pub(crate) const ACTIVE: i64 = 1;
+    pub(crate) const HELD: i64 = 2;
+    pub(crate) const DONE: i64 = 3;
+}
+
+/// `body` is the last column, so that reading the others touches no overflow page of it. It is NULL when the body is a file.
+const CREATE: &str = "
+    CREATE TABLE numbers (only INTEGER PRIMARY KEY CHECK (only = 1), reserved INTEGER NOT NULL) STRICT;
+    INSERT INTO numbers VALUES (1, 0);
+    CREATE TABLE messages (
+        id INTEGER PRIMARY KEY,
+        received_at INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        format INTEGER NOT NULL,
+        record BLOB NOT NULL,
+        body BLOB
+    ) STRICT;
+    CREATE TABLE deliveries (
+        message INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        state INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        next_attempt INTEGER,
+        reason INTEGER NOT NULL,
+        PRIMARY KEY (message, number)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX due ON deliveries (next_attempt) WHERE state = 0;
+    CREATE INDEX unsettled ON deliveries (message) WHERE state <> 3;
+    PRAGMA user_version = 1;
+";
+
+/// Opens the database and returns it with the first number to give.
+pub(super) fn open(state_dir: &Path, now: i64, files: &Files) -> Result<(Connection, u64), OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = Connection::open_with_flags(state_dir.join("queue.db"), flags)?;
+    db.set_prepared_statement_cache_capacity(32);
+    // Exclusive before WAL: the index of the log then lies in this process, and no lock is taken for a transaction.
+    db.execute_batch(&format!(
+        "PRAGMA page_size = {PAGE_SIZE};
+         PRAGMA locking_mode = EXCLUSIVE;
+         PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA wal_autocheckpoint = {WAL_PAGES};
+         PRAGMA cache_size = -{CACHE_KIB};
+         PRAGMA temp_store = MEMORY;
+         PRAGMA foreign_keys = OFF;
+         PRAGMA trusted_schema = OFF;"
+    ))?;
+    let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive)?;
+    match tx.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? {
+        0 => tx.execute_batch(CREATE)?,
+        SCHEMA => {}
+        other => return Err(OpenError::Schema(other)),
+    }
+    recover(&tx, now, files)?;
+    let reserved: i64 =
+        tx.query_row("SELECT max(reserved, coalesce((SELECT max(id) + 1 FROM messages), 0)) FROM numbers", [], |r| r.get(0))?;
+    let first = u64::try_from(reserved.max(now.saturating_mul(1000))).unwrap_or(0).max(1);
+    reserve(&tx, first.saturating_add(RESERVE))?;
+    tx.commit()?;
+    Ok((db, first))
+}
+
+/// Bytes of a page; see `examples/spool_bench.rs`.
+const PAGE_SIZE: u32 = 4096;
+
+/// All numbers below this one may be given before the next reservation.
+pub(super) fn reserve(db: &Connection, below: u64) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE numbers SET reserved = ?1")?.execute([i64::try_from(below).unwrap_or(i64::MAX)])?;
+    Ok(())
+}
+
+/// Everything that was in memory becomes due; bodies and messages are matched.
+fn recover(db: &Connection, now: i64, files: &Files) -> Result<(), OpenError> {
+    db.execute("UPDATE deliveries SET state = ?1, next_attempt = ?2 WHERE state = ?3", params![state::WAITING, now, state::ACTIVE])?;
+    let mut orphans: HashSet<QueueId> = files.list()?.into_iter().collect();
+    let (mut messages, mut lost) = (0u64, 0u64);
+    let mut all = db.prepare("SELECT id, format, record, body IS NULL FROM messages")?;
+    let mut found = all.query([])?;
+    let mut insert = db.prepare("INSERT INTO deliveries VALUES (?1, ?2, ?3, 0, ?4, 0) ON CONFLICT (message, number) DO NOTHING")?;
+    while let Some(row) = found.next()? {
+        let id = rows::queue_id(row.get(0)?);
+        let in_file: bool = row.get(3)?;
+        let missing = in_file && !orphans.remove(&id);
+        messages = messages.saturating_add(1);
+        match rows::record(row.get(1)?, row.get_ref(2)?.as_blob().unwrap_or_default()) {
+            Some(record) if !missing => {
+                for number in record.local() {
+                    insert.execute(params![rows::stored(id), number, state::WAITING, now])?;
+                }
+            }
+            unreadable => {
+                lost = lost.saturating_add(1);
+                tracing::error!(MESSAGE = %id, missing, "a message cannot be read from the spool; it is held");
+                hold(db, id, unreadable.as_ref())?;
+            }
+        }
+    }
+    for id in orphans {
+        tracing::info!(MESSAGE = %id, "removed a body that was never accepted or already delivered");
+        files.remove(id);
+    }
+    if messages > 0 {
+        tracing::info!(messages, lost, "the spool goes on");
+    }
+    Ok(())
+}
+
+/// Keeps a message for a person to look at.
+fn hold(db: &Connection, id: QueueId, record: Option<&Record>) -> rusqlite::Result<()> {
+    let numbers: Vec<u32> = record.map_or_else(|| vec![0], |r| r.local().collect());
+    for number in numbers {
+        db.prepare_cached(
+            "INSERT INTO deliveries VALUES (?1, ?2, ?3, 0, NULL, ?4)
+             ON CONFLICT (message, number) DO UPDATE SET state = ?3, next_attempt = NULL, reason = ?4 WHERE state <> 3",
+        )?
+        .execute(params![rows::stored(id), number, state::HELD, super::Reason::NoBody as i64])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,517 @@
+//! The processes around the queue, as fakes behind real sockets.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "shared by several tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is the report of a test")]
+
+use postern_queue::{Clock, Options, Queue, limits::Limits};
+use pure_addr::{AccountId, Address, Domain, ReversePath, Text};
+use pure_index::{Encoding, Identity, MessageIndex, Part, PartKind, Span, Structure};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::Future,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{sync::watch, task::AbortHandle};
+use wire::{
+    Client, Error, List, MessageWriter, Reply, SealedMessage, Service, Session,
+    edge::{
+        auth_directory::{self, AuthDirectory, Target},
+        mail::{Body, Envelope, Owner, QueueId, Recipient, SessionId, Submitted},
+        queue_control::{self, QueueControl},
+        queue_grant::{self, QueueGrant},
+        queue_inbound::{self, QueueInbound},
+        queue_submit::{self, QueueSubmit},
+        scan_index::{self, ScanForQueue},
+        store_deliver::{self, DeliveryId, StoreDeliver},
+    },
+    serve,
+};
+
+pub const MESSAGE: &[u8] = b"From: x@remote.test\r\nSubject: hello\r\n\r\nHello.\r\n";
+/// A limit on how long anything may take before a test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("did not happen: {what}"))
+}
+
+pub fn address(text: &str) -> Address {
+    Address::parse(text).unwrap()
+}
+
+pub fn owner(id: u64, name: &str) -> Owner {
+    Owner { account: AccountId::new(id).unwrap(), address: address(name), quota: None }
+}
+
+pub fn envelope(from: &str, to: &[&str]) -> Box<Envelope> {
+    let recipients = to.iter().map(|t| Recipient { address: address(t), notify: None, orcpt: None }).collect();
+    Box::new(Envelope {
+        session: SessionId(0x11),
+        peer: "192.0.2.7".parse().unwrap(),
+        helo: Text::new("client.remote.test").unwrap(),
+        extended: true,
+        smtputf8: false,
+        tls: None,
+        reverse_path: if from.is_empty() { ReversePath::Null } else { ReversePath::Address(address(from)) },
+        body: Body::EightBitMime,
+        ret: None,
+        envid: None,
+        recipients: List::new(recipients).unwrap(),
+    })
+}
+
+/// The index of a message without parts.
+pub fn index(message: &[u8], identity: Identity) -> MessageIndex {
+    let header = message.windows(4).position(|w| w == b"\r\n\r\n").map_or(message.len(), |p| p + 4) as u32;
+    let part = Part {
+        parent: None,
+        kind: PartKind::Leaf,
+        header: Span { start: 0, end: header },
+        body: Span { start: header, end: message.len() as u32 },
+        lines: 1,
+        media_type: "text".as_bytes().to_vec().into(),
+        subtype: "plain".as_bytes().to_vec().into(),
+        params: vec![],
+        id: None,
+        description: None,
+        encoding: Encoding::SevenBit,
+        md5: None,
+        disposition: None,
+        language: vec![],
+        location: None,
+        fields: vec![],
+        envelope: None,
+    };
+    MessageIndex { structure: Structure::new(vec![part]).unwrap(), identity, ..MessageIndex::default() }
+}
+
+pub fn alices_identity() -> Identity {
+    Identity { from_fields: 1, authors: vec!["alice@mta.test".into()], ..Identity::default() }
+}
+
+/// Lets calls through, or holds them.
+pub struct Gate(watch::Sender<bool>);
+
+impl Gate {
+    fn new() -> Self {
+        Self(watch::Sender::new(true))
+    }
+    pub fn close(&self) {
+        self.0.send_replace(false);
+    }
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
+    async fn pass(&self) {
+        self.0.subscribe().wait_for(|open| *open).await.unwrap();
+    }
+}
+
+pub struct Scan {
+    pub identity: Mutex<Identity>,
+    pub failing: Mutex<bool>,
+    pub lying: Mutex<bool>,
+    pub gate: Gate,
+    pub calls: watch::Sender<u64>,
+}
+
+impl Service<ScanForQueue> for Scan {
+    async fn call(&self, _: scan_index::Request, fds: Vec<OwnedFd>) -> Result<Reply<ScanForQueue>, Error> {
+        let fd = fds.into_iter().next().ok_or(Error::Malformed("no message"))?;
+        let message = SealedMessage::from_fd(fd, 1 << 30).unwrap();
+        self.calls.send_modify(|n| *n += 1);
+        self.gate.pass().await;
+        if *self.failing.lock().unwrap() {
+            return Ok(Reply::new(scan_index::Response::Failed));
+        }
+        let mut bytes = message.read_all()?;
+        if *self.lying.lock().unwrap() {
+            bytes.push(b'x');
+        }
+        Ok(Reply::new(scan_index::Response::Indexed(Box::new(index(&bytes, self.identity.lock().unwrap().clone())))))
+    }
+}
+
+pub struct Directory {
+    pub entries: Mutex<HashMap<String, Vec<Target>>>,
+    /// Addresses that account 1 may send as.
+    pub own: Mutex<Vec<String>>,
+    pub failing: Mutex<bool>,
+    pub calls: AtomicU64,
+}
+
+impl Service<AuthDirectory> for Directory {
+    async fn call(&self, request: auth_directory::Request, _: Vec<OwnedFd>) -> Result<Reply<AuthDirectory>, Error> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        if *self.failing.lock().unwrap() {
+            return Err(Error::Refused);
+        }
+        Ok(Reply::new(match request {
+            auth_directory::Request::Resolve(address) => match self.entries.lock().unwrap().get(&address.key()) {
+                Some(targets) => auth_directory::Response::Targets(List::new(targets.clone()).unwrap()),
+                None if address.domain.as_str() == "mta.test" => auth_directory::Response::Unknown,
+                None => auth_directory::Response::NotLocal,
+            },
+            auth_directory::Request::MaySend { account, addresses } => {
+                let own = self.own.lock().unwrap();
+                auth_directory::Response::MaySend(account.get() == 1 && addresses.iter().all(|a| own.iter().any(|o| o == a.as_str())))
+            }
+        }))
+    }
+}
+
+/// One message in an account.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    pub account: u64,
+    pub quota: Option<u64>,
+    pub text: Vec<u8>,
+    pub index: MessageIndex,
+    pub received_at: i64,
+}
+
+pub struct Store {
+    pub stored: Mutex<BTreeMap<(u64, u32), Stored>>,
+    /// How many times each delivery was asked for.
+    pub asked: Mutex<HashMap<DeliveryId, u32>>,
+    pub refuse: Mutex<HashMap<u64, store_deliver::Response>>,
+    pub deliver_gate: Gate,
+    pub sync_gate: Gate,
+    pub syncs: watch::Sender<u64>,
+    pub settled: watch::Sender<u64>,
+    pub changed: watch::Sender<usize>,
+    /// Deliveries that were asked for, counted before the gate.
+    pub arrived: watch::Sender<u64>,
+    pub fast: bool,
+}
+
+impl Service<StoreDeliver> for Store {
+    async fn call(&self, request: store_deliver::Request, fds: Vec<OwnedFd>) -> Result<Reply<StoreDeliver>, Error> {
+        Ok(Reply::new(match request {
+            store_deliver::Request::Deliver(delivery) => {
+                if !self.fast {
+                    *self.asked.lock().unwrap().entry(delivery.id).or_insert(0) += 1;
+                }
+                self.arrived.send_modify(|n| *n += 1);
+                self.deliver_gate.pass().await;
+                let account = delivery.owner.account.get();
+                if let Some(refusal) = self.refuse.lock().unwrap().get(&account) {
+                    return Ok(Reply::new(*refusal));
+                }
+                let message = SealedMessage::from_fd(fds.into_iter().next().unwrap(), 1 << 30).unwrap();
+                if self.fast {
+                    self.changed.send_modify(|n| *n += 1);
+                    return Ok(Reply::new(store_deliver::Response::Delivered));
+                }
+                let mut text = delivery.prefix.to_vec();
+                text.extend(message.read_all()?);
+                let mut stored = self.stored.lock().unwrap();
+                let quota = delivery.owner.quota;
+                stored.entry((delivery.id.message.0, delivery.id.number)).or_insert(Stored {
+                    account,
+                    quota,
+                    text,
+                    index: delivery.index,
+                    received_at: delivery.received_at,
+                });
+                self.changed.send_replace(stored.len());
+                store_deliver::Response::Delivered
+            }
+            store_deliver::Request::Sync => {
+                self.syncs.send_modify(|n| *n += 1);
+                self.sync_gate.pass().await;
+                store_deliver::Response::Synced
+            }
+            store_deliver::Request::Settled(id) => {
+                self.settled.send_replace(id.0);
+                store_deliver::Response::Settled
+            }
+        }))
+    }
+}
+
+impl Store {
+    /// Waits until so many messages are in accounts.
+    pub async fn holds(&self, n: usize) {
+        soon("deliveries", self.changed.subscribe().wait_for(|have| *have >= n)).await.unwrap();
+    }
+
+    pub fn all(&self) -> Vec<Stored> {
+        self.stored.lock().unwrap().values().cloned().collect()
+    }
+}
+
+pub struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(by.as_millis() as i64, Ordering::Relaxed);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Everything but the queue.
+pub struct World {
+    pub dir: tempfile::TempDir,
+    pub scan: Arc<Scan>,
+    pub directory: Arc<Directory>,
+    pub store: Arc<Store>,
+    pub clock: Arc<TestClock>,
+}
+
+pub fn listener(path: &Path) -> OwnedFd {
+    let fd = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    bind(&fd, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    listen(&fd, 64).unwrap();
+    fd
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(false)
+    }
+
+    /// `fast` keeps nothing, for measuring.
+    pub fn with(fast: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let scan = Arc::new(Scan {
+            identity: Mutex::new(alices_identity()),
+            failing: Mutex::new(false),
+            lying: Mutex::new(false),
+            gate: Gate::new(),
+            calls: watch::Sender::new(0),
+        });
+        let target = |id, name: &str| Target::Account { owner: owner(id, name), detail: None };
+        let (alice, bob) = (target(1, "alice@mta.test"), target(2, "bob@mta.test"));
+        let entries = HashMap::from([
+            ("alice@mta.test".into(), vec![alice.clone()]),
+            ("alice+list@mta.test".into(), vec![alice.clone()]),
+            ("bob@mta.test".into(), vec![bob.clone()]),
+            ("team@mta.test".into(), vec![alice.clone(), bob, Target::Remote(address("carol@remote.test"))]),
+        ]);
+        let directory = Arc::new(Directory {
+            entries: Mutex::new(entries),
+            own: Mutex::new(vec!["alice@mta.test".into(), "al@mta.test".into()]),
+            failing: Mutex::new(false),
+            calls: AtomicU64::new(0),
+        });
+        let store = Arc::new(Store {
+            stored: Mutex::default(),
+            asked: Mutex::default(),
+            refuse: Mutex::default(),
+            deliver_gate: Gate::new(),
+            sync_gate: Gate::new(),
+            syncs: watch::Sender::new(0),
+            settled: watch::Sender::new(0),
+            changed: watch::Sender::new(0),
+            arrived: watch::Sender::new(0),
+            fast,
+        });
+        tokio::spawn(serve::<ScanForQueue, _>(listener(&dir.path().join("scan")), scan.clone()));
+        tokio::spawn(serve::<AuthDirectory, _>(listener(&dir.path().join("directory")), directory.clone()));
+        tokio::spawn(serve::<StoreDeliver, _>(listener(&dir.path().join("store")), store.clone()));
+        let clock = Arc::new(TestClock(AtomicI64::new(1_763_695_887_000)));
+        Self { dir, scan, directory, store, clock }
+    }
+
+    /// An empty state directory.
+    pub fn state(&self, name: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::create_dir(&path).unwrap();
+        path
+    }
+
+    /// What a `kill -9` now would leave behind: the files as other processes see them.
+    pub fn killed(&self, state: &Path, name: &str) -> PathBuf {
+        let copy = self.state(name);
+        copy_dir(state, &copy);
+        copy
+    }
+
+    pub fn options(&self, state: &Path) -> Options {
+        Options {
+            state: state.to_owned(),
+            hostname: Domain::parse("mail.mta.test").unwrap(),
+            message_size: 32 << 20,
+            scan: self.dir.path().join("scan"),
+            directory: self.dir.path().join("directory"),
+            store: self.dir.path().join("store"),
+            clock: self.clock.clone(),
+            random: Arc::new(|| 0),
+            limits: Limits {
+                free_disk: 0,
+                sync_delay: Duration::from_millis(1),
+                lazy_delay: Duration::from_millis(1),
+                settle_idle: Duration::from_millis(1),
+                ..Limits::default()
+            },
+        }
+    }
+
+    pub fn start(&self, state: &Path) -> Life {
+        Life::start(self.options(state))
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// A queue that runs, and connections to it.
+pub struct Life {
+    pub queue: Option<Queue>,
+    pub inbound: Arc<Client<QueueInbound>>,
+    pub grant: Client<QueueGrant>,
+    pub control: Client<QueueControl>,
+    pub sockets: tempfile::TempDir,
+    serving: Vec<AbortHandle>,
+}
+
+impl Life {
+    pub fn start(options: Options) -> Self {
+        let sockets = tempfile::tempdir().unwrap();
+        let queue = Queue::open(options).unwrap();
+        let path = |name: &str| sockets.path().join(name);
+        let serving = vec![
+            tokio::spawn(serve::<QueueInbound, _>(listener(&path("inbound")), queue.inbound())).abort_handle(),
+            tokio::spawn(serve::<QueueGrant, _>(listener(&path("grant")), queue.grant())).abort_handle(),
+            tokio::spawn(serve::<QueueControl, _>(listener(&path("control")), queue.control())).abort_handle(),
+        ];
+        Self {
+            queue: Some(queue),
+            inbound: Arc::new(Client::new(path("inbound"))),
+            grant: Client::new(path("grant")),
+            control: Client::new(path("control")),
+            sockets,
+            serving,
+        }
+    }
+
+    pub fn queue(&self) -> &Queue {
+        self.queue.as_ref().unwrap()
+    }
+
+    /// Stops without finishing anything.
+    pub fn stop(mut self) {
+        for task in &self.serving {
+            task.abort();
+        }
+        self.queue.take().unwrap().stop();
+    }
+
+    pub async fn submit(&self, envelope: Box<Envelope>, message: &[u8]) -> Submitted {
+        submit(&self.inbound, envelope, message).await
+    }
+
+    pub async fn accepted(&self, to: &[&str]) -> QueueId {
+        match self.submit(envelope("x@remote.test", to), MESSAGE).await {
+            Submitted::Accepted(id) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn verdict(&self, to: &str) -> wire::edge::mail::RecipientVerdict {
+        let request = queue_inbound::Request::Recipient { reverse_path: ReversePath::Null, recipient: address(to) };
+        match self.inbound.call(&request, &[]).await.unwrap().body {
+            queue_inbound::Response::Recipient(verdict) => verdict,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn ask(&self, request: queue_control::Request) -> queue_control::Response {
+        self.control.call(&request, &[]).await.unwrap().body
+    }
+
+    pub async fn list(&self) -> Vec<queue_control::Message> {
+        match self.ask(queue_control::Request::List { after: QueueId(0) }).await {
+            queue_control::Response::Messages(list) => list.into_vec(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn recipients(&self, id: QueueId) -> Vec<queue_control::Recipient> {
+        match self.ask(queue_control::Request::Show(id)).await {
+            queue_control::Response::Message(shown) => shown.1.into_vec(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits until the spool holds so many messages.
+    pub async fn keeps(&self, n: usize) {
+        soon("messages in the spool", async {
+            while self.list().await.len() != n {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    /// Waits until a recipient's status is this.
+    pub async fn status(&self, id: QueueId, status: &str) -> queue_control::Recipient {
+        soon(status, async {
+            loop {
+                if let Some(found) = self.recipients(id).await.into_iter().find(|r| r.status.as_str() == status) {
+                    return found;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+    }
+
+    /// A session as auth gets it for a login.
+    pub async fn login(&self, owner: Owner) -> Option<Submission> {
+        let request = queue_grant::Request { owner, session: SessionId(7) };
+        let mut reply = self.grant.call(&request, &[]).await.unwrap();
+        match reply.body {
+            queue_grant::Response::Granted => Some(Submission(Session::new(reply.fds.remove(0)).await.unwrap())),
+            queue_grant::Response::Busy => None,
+        }
+    }
+}
+
+pub async fn submit(client: &Client<QueueInbound>, envelope: Box<Envelope>, message: &[u8]) -> Submitted {
+    let message = MessageWriter::sealed(message).unwrap();
+    match client.call(&queue_inbound::Request::Submit(envelope), &[message.as_fd()]).await.unwrap().body {
+        queue_inbound::Response::Submitted(submitted) => submitted,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The client's end of queue/submit, as submission has it.
+pub struct Submission(Session<QueueSubmit>);
+
+impl Submission {
+    pub async fn call(&mut self, request: &queue_submit::Request, message: Option<&[u8]>) -> Result<queue_submit::Response, Error> {
+        let sealed = message.map(|m| MessageWriter::sealed(m).unwrap());
+        let fds: Vec<_> = sealed.iter().map(|s| s.as_fd()).collect();
+        Ok(self.0.call(request, &fds).await?.body)
+    }
+
+    pub async fn submit(&mut self, from: &str, to: &[&str]) -> Submitted {
+        match self.call(&queue_submit::Request::Submit(envelope(from, to)), Some(MESSAGE)).await.unwrap() {
+            queue_submit::Response::Submitted(submitted) => submitted,
+            other => panic!("{other:?}"),
+        }
+    }
+}

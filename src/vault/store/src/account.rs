@@ -1,0 +1,532 @@
+//! One account that is open: its database, what of it is kept in memory, and the transactions on both.
+//!
+//! * State and mailbox rows live in memory and are written through at the end of each transaction; after a failed one they are
+//!   read again.
+//! * A commit survives the end of this process, not a power cut: [`Dirty`] says what has to be synced for that.
+//! * Bodies are written before the commit that refers to them. After a power cut the log may have reached the disk and a body not;
+//!   [`Account::open`] finds such messages by their checksums and removes them with their delivery ids, so that they are delivered again.
+
+use crate::{
+    boxes::Boxes,
+    error::{Result, StoreError},
+    limits::{GARBAGE_GRACE, MAX_ACCOUNT_KEYWORDS, MAX_GARBAGE, PAGE_CACHE_KIB, STATEMENTS, WAL_BACKSTOP_PAGES},
+    schema,
+    segment::{self, Body, Segments},
+};
+use pure_addr::Text;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig, params};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{DirBuilder, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use wire::edge::store_session::{Flags, MAX_KEYWORDS, Refusal, SystemFlags};
+
+/// What must be synced before everything committed so far is safe from a power cut.
+#[derive(Debug, Default)]
+pub(crate) struct Dirty {
+    pub(crate) files: BTreeMap<u32, Arc<File>>,
+    pub(crate) log: Option<Arc<File>>,
+    pub(crate) dir: Option<Arc<File>>,
+    /// The newest email among it.
+    pub(crate) email: i64,
+}
+
+impl Dirty {
+    pub(crate) fn is_clean(&self) -> bool {
+        self.files.is_empty() && self.log.is_none() && self.dir.is_none()
+    }
+
+    pub(crate) fn merge(&mut self, other: Dirty) {
+        self.files.extend(other.files);
+        self.log = other.log.or(self.log.take());
+        self.dir = other.dir.or(self.dir.take());
+        self.email = self.email.max(other.email);
+    }
+
+    /// Bodies first, so that the log never says more than they hold.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        for file in self.files.values() {
+            rustix::fs::fdatasync(file)?;
+        }
+        if let Some(dir) = &self.dir {
+            rustix::fs::fsync(dir)?;
+        }
+        if let Some(log) = &self.log {
+            rustix::fs::fdatasync(log)?;
+        }
+        Ok(())
+    }
+}
+
+/// The row of `state`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct State {
+    pub(crate) modseq: i64,
+    pub(crate) next_mailbox: u32,
+    pub(crate) next_email: i64,
+    pub(crate) uid_validity: u32,
+    pub(crate) used: u64,
+    pub(crate) messages: u64,
+    pub(crate) segment: u32,
+    pub(crate) tail: u64,
+    /// Emails up to this number are known to be on disk.
+    pub(crate) durable_email: i64,
+}
+
+/// What the running transaction has done so far.
+#[derive(Debug, Default)]
+struct Running {
+    modseq: Option<i64>,
+    live: BTreeMap<u32, i64>,
+    files: BTreeMap<u32, Arc<File>>,
+    new_file: bool,
+    garbage: (u64, u64),
+    news: News,
+}
+
+/// What committed transactions did to mailboxes that sessions may have open.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// Mailboxes in which messages came, changed or went.
+    pub(crate) changed: BTreeSet<u32>,
+    /// Mailboxes that are no more.
+    pub(crate) gone: BTreeSet<u32>,
+    /// The modification sequence of the newest transaction.
+    pub(crate) modseq: i64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) db: Connection,
+    pub(crate) state: State,
+    pub(crate) boxes: Boxes,
+    /// Keyword n has the number n + 1.
+    keywords: Vec<Text<64>>,
+    pub(crate) segments: Segments,
+    path: PathBuf,
+    dir: Arc<File>,
+    log: Option<Arc<File>>,
+    running: Running,
+    pub(crate) news: News,
+    dirty: Dirty,
+    /// Rows and bytes in `garbage`.
+    pub(crate) garbage: (u64, u64),
+    /// Settled delivery ids that are still in the database, at most.
+    pub(crate) settled_slack: u32,
+    /// The memory no longer agrees with the database: close it.
+    pub(crate) broken: bool,
+}
+
+impl Account {
+    /// Opens the account in this directory, or makes it. `first`: no other opening came before in this process.
+    pub(crate) fn open(path: &Path, now: i64, first: bool) -> Result<Self> {
+        let created = make_dir(path)?;
+        let file = path.join("index.db");
+        // SQLite gives its other files the mode of this one.
+        drop(OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&file)?);
+        let mut db = connect(&file)?;
+        let filled = schema::migrate(&mut db, |db| fill(db, now))?;
+        let dir = File::open(path)?;
+        if created || filled {
+            dir.sync_all()?;
+            if let Some(parent) = path.parent() {
+                File::open(parent)?.sync_all()?;
+            }
+        }
+        let mut account = Self {
+            db,
+            state: State::default(),
+            boxes: Boxes::default(),
+            keywords: Vec::new(),
+            segments: Segments::new(dir.try_clone()?.into()),
+            path: path.to_owned(),
+            dir: Arc::new(dir),
+            log: None,
+            running: Running::default(),
+            news: News::default(),
+            dirty: Dirty::default(),
+            garbage: (0, 0),
+            settled_slack: 0,
+            broken: false,
+        };
+        account.load()?;
+        account.garbage =
+            account.db.query_row("SELECT count(*), coalesce(sum(len), 0) FROM garbage", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if first {
+            account.recover()?;
+        }
+        Ok(account)
+    }
+
+    fn load(&mut self) -> Result<()> {
+        self.state = self
+            .db
+            .prepare_cached(
+                "SELECT modseq, next_mailbox, next_email, uid_validity, used, messages, segment, tail, durable_email FROM state",
+            )?
+            .query_row([], |row| {
+                Ok(State {
+                    modseq: row.get(0)?,
+                    next_mailbox: row.get(1)?,
+                    next_email: row.get(2)?,
+                    uid_validity: row.get(3)?,
+                    used: row.get(4)?,
+                    messages: row.get(5)?,
+                    segment: row.get(6)?,
+                    tail: row.get(7)?,
+                    durable_email: row.get(8)?,
+                })
+            })?;
+        self.boxes = Boxes::load(&self.db)?;
+        self.keywords.clear();
+        let mut statement = self.db.prepare_cached("SELECT name FROM keyword ORDER BY id")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(0)?;
+            self.keywords.push(Text::new(name).map_err(|_| StoreError::Damaged("a keyword"))?);
+        }
+        Ok(())
+    }
+
+    /// What an earlier process left: messages whose bytes did not reach the disk, and segments of transactions that never were.
+    fn recover(&mut self) -> Result<()> {
+        let mut broken = Vec::new();
+        let mut unsynced = BTreeSet::from([self.state.segment]);
+        {
+            let mut statement = self.db.prepare("SELECT id, segment, offset, len, crc FROM email WHERE id > ?")?;
+            let mut rows = statement.query([self.state.durable_email])?;
+            while let Some(row) = rows.next()? {
+                let segment = row.get(1)?;
+                unsynced.insert(segment);
+                if !self.segments.verify(segment, row.get(2)?, row.get(3)?, row.get(4)?)? {
+                    broken.push(row.get::<_, i64>(0)?);
+                }
+            }
+        }
+        if !broken.is_empty() {
+            tracing::warn!(account = %self.path.display(), messages = broken.len(), "bodies did not reach the disk: to be delivered again");
+            self.write(|account| broken.iter().try_for_each(|email| account.forget_email(*email)))?;
+        }
+        let known: BTreeSet<u32> = {
+            let mut statement = self.db.prepare("SELECT id FROM segment")?;
+            statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?
+        };
+        for segment in segment::list(&self.path)? {
+            if !known.contains(&segment) && segment != self.state.segment {
+                self.segments.unlink(segment)?;
+            }
+        }
+        // The earlier process may have ended before it synced what it had answered.
+        for segment in unsynced {
+            if let Ok(file) = self.segments.share(segment) {
+                self.dirty.files.insert(segment, Arc::new(file.into()));
+            }
+        }
+        self.dirty.dir = Some(self.dir.clone());
+        self.dirty.email = self.state.next_email.saturating_sub(1);
+        self.dirty.log = self.log()?;
+        Ok(())
+    }
+
+    /// Removes an email whose bytes are lost, as if it had been expunged and never been delivered.
+    fn forget_email(&mut self, email: i64) -> Result<()> {
+        let at: Vec<(u32, u32)> = {
+            let mut statement = self.db.prepare("SELECT mailbox, uid FROM message WHERE email = ?")?;
+            statement.query_map([email], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?
+        };
+        for (mailbox, uid) in at {
+            self.remove_uid(mailbox, uid)?;
+        }
+        self.db.execute("DELETE FROM delivery WHERE email = ?", [email])?;
+        Ok(())
+    }
+
+    /// Runs a transaction: all of it or nothing, in the database and in memory.
+    pub(crate) fn write<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.running = Running::default();
+        self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let result = change(self).and_then(|value| {
+            self.flush()?;
+            self.db.prepare_cached("COMMIT")?.execute([])?;
+            Ok(value)
+        });
+        match result {
+            Ok(value) => {
+                self.committed()?;
+                Ok(value)
+            }
+            Err(error) => {
+                let undone = if self.db.is_autocommit() { Ok(()) } else { self.db.execute_batch("ROLLBACK").map_err(StoreError::from) };
+                if undone.and_then(|()| self.load()).is_err() {
+                    self.broken = true;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let live = std::mem::take(&mut self.running.live);
+        for (segment, change) in live {
+            let sql = "INSERT INTO segment(id, live) VALUES(?1, ?2) ON CONFLICT(id) DO UPDATE SET live = live + ?2";
+            self.db.prepare_cached(sql)?.execute(params![segment, change])?;
+        }
+        self.boxes.flush(&self.db)?;
+        let s = &self.state;
+        self.db
+            .prepare_cached(
+                "UPDATE state SET modseq = ?, next_mailbox = ?, next_email = ?, uid_validity = ?, used = ?, messages = ?, segment = ?,
+                 tail = ?, durable_email = ?",
+            )?
+            .execute(params![
+                s.modseq,
+                s.next_mailbox,
+                s.next_email,
+                s.uid_validity,
+                s.used,
+                s.messages,
+                s.segment,
+                s.tail,
+                s.durable_email
+            ])?;
+        Ok(())
+    }
+
+    fn committed(&mut self) -> Result<()> {
+        let running = std::mem::take(&mut self.running);
+        self.news.changed.extend(running.news.changed);
+        self.news.gone.extend(running.news.gone);
+        self.news.modseq = self.state.modseq;
+        self.garbage.0 = self.garbage.0.saturating_add(running.garbage.0);
+        self.garbage.1 = self.garbage.1.saturating_add(running.garbage.1);
+        self.dirty.files.extend(running.files);
+        if running.new_file {
+            self.dirty.dir = Some(self.dir.clone());
+        }
+        self.dirty.email = self.state.next_email.saturating_sub(1);
+        self.dirty.log = self.log()?;
+        Ok(())
+    }
+
+    /// SQLite's write-ahead log, to sync it. SQLite takes no locks on this file, so closing our descriptor releases none.
+    fn log(&mut self) -> Result<Option<Arc<File>>> {
+        if self.log.is_none() {
+            self.log = match File::open(self.path.join("index.db-wal")) {
+                Ok(file) => Some(Arc::new(file)),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+                Err(e) => return Err(e.into()),
+            };
+        }
+        Ok(self.log.clone())
+    }
+
+    pub(crate) fn take_dirty(&mut self) -> Dirty {
+        std::mem::take(&mut self.dirty)
+    }
+
+    pub(crate) fn take_news(&mut self) -> News {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Bytes in the write-ahead log.
+    pub(crate) fn log_len(&self) -> u64 {
+        self.log.as_ref().and_then(|log| log.metadata().ok()).map_or(0, |meta| meta.len())
+    }
+
+    /// Moves the write-ahead log into the database and empties it; syncs both.
+    pub(crate) fn checkpoint(&mut self) -> Result<()> {
+        self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).optional()?;
+        Ok(())
+    }
+
+    /// The modification sequence of the running transaction; all its changes have the same.
+    pub(crate) fn modseq(&mut self) -> Result<i64> {
+        if let Some(modseq) = self.running.modseq {
+            return Ok(modseq);
+        }
+        self.state.modseq = self.state.modseq.checked_add(1).ok_or(StoreError::Damaged("the modification sequence"))?;
+        self.running.modseq = Some(self.state.modseq);
+        Ok(self.state.modseq)
+    }
+
+    /// Notes a change of messages for other sessions.
+    pub(crate) fn changed(&mut self, mailbox: u32) {
+        self.running.news.changed.insert(mailbox);
+    }
+
+    /// Notes the end of a mailbox for other sessions.
+    pub(crate) fn gone(&mut self, mailbox: u32) {
+        self.running.news.gone.insert(mailbox);
+    }
+
+    /// Writes a body behind the last one. Returns segment, offset and checksum.
+    pub(crate) fn write_body(&mut self, body: &Body) -> Result<(u32, u64, u32)> {
+        let len = body.len();
+        if self.state.tail > 0 && self.state.tail.saturating_add(len) > crate::limits::SEGMENT {
+            self.state.segment = self.state.segment.checked_add(1).ok_or(StoreError::Refused(Refusal::Limit))?;
+            self.state.tail = 0;
+        }
+        let (segment, offset) = (self.state.segment, self.state.tail);
+        let (crc, file) = self.segments.write(segment, offset, body)?;
+        self.running.new_file |= offset == 0;
+        self.running.files.insert(segment, file);
+        self.state.tail = offset.saturating_add(len);
+        self.live(segment, 1);
+        Ok((segment, offset, crc))
+    }
+
+    /// Counts the emails in a segment.
+    pub(crate) fn live(&mut self, segment: u32, change: i64) {
+        let live = self.running.live.entry(segment).or_default();
+        *live = live.saturating_add(change);
+    }
+
+    /// Notes bytes nobody refers to any more; they are released once that is on disk and no session can be reading them.
+    pub(crate) fn discard(&mut self, segment: u32, offset: u64, len: u64, now: i64) -> Result<()> {
+        self.live(segment, -1);
+        self.db
+            .prepare_cached("INSERT INTO garbage(segment, offset, len, since) VALUES(?, ?, ?, ?)")?
+            .execute(params![segment, offset, len, now])?;
+        self.running.garbage.0 = self.running.garbage.0.saturating_add(1);
+        self.running.garbage.1 = self.running.garbage.1.saturating_add(len);
+        Ok(())
+    }
+
+    /// Until when expunged bytes may be released: all of them when no session can be reading them, or when they are too many.
+    pub(crate) fn release_until(&self, now: i64, alone: bool) -> i64 {
+        if alone || self.garbage.1 > MAX_GARBAGE { i64::MAX } else { now.saturating_sub(GARBAGE_GRACE) }
+    }
+
+    /// Releases the bytes of messages expunged at or before `until`.
+    pub(crate) fn release(&mut self, until: i64) -> Result<()> {
+        if self.garbage.0 == 0 {
+            return Ok(());
+        }
+        // First the removals must be safe: a power cut may not bring back a message whose bytes are gone.
+        if let Some(log) = self.log()? {
+            rustix::fs::fdatasync(&*log).map_err(io::Error::from)?;
+        }
+        let rows: Vec<(u32, u64, u64)> = {
+            let mut statement =
+                self.db.prepare_cached("SELECT segment, offset, len FROM garbage WHERE since <= ? ORDER BY segment, offset")?;
+            statement.query_map([until], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect::<rusqlite::Result<_>>()?
+        };
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut holes: Vec<(u32, u64, u64)> = Vec::new();
+        for (segment, offset, len) in rows {
+            match holes.last_mut() {
+                Some(last) if last.0 == segment && last.1.saturating_add(last.2) == offset => last.2 = last.2.saturating_add(len),
+                _ => holes.push((segment, offset, len)),
+            }
+        }
+        for (segment, offset, len) in holes.iter().filter(|hole| hole.2 > 0) {
+            self.segments.punch(*segment, *offset, *len)?;
+        }
+        let empty: Vec<u32> = self.write(|account| {
+            account.db.prepare_cached("DELETE FROM garbage WHERE since <= ?")?.execute([until])?;
+            let mut statement = account.db.prepare_cached(
+                "DELETE FROM segment WHERE live = 0 AND id != ? AND NOT EXISTS (SELECT 1 FROM garbage WHERE segment = segment.id) RETURNING id",
+            )?;
+            Ok(statement.query_map([account.state.segment], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
+        })?;
+        for segment in empty {
+            self.segments.unlink(segment)?;
+        }
+        self.garbage =
+            self.db.query_row("SELECT count(*), coalesce(sum(len), 0) FROM garbage", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(())
+    }
+
+    /// The stored form of keywords: ascending numbers, two bytes each; none for none.
+    pub(crate) fn keyword_numbers(&mut self, names: &[Text<64>]) -> Result<Option<Vec<u8>>> {
+        let mut numbers = BTreeSet::new();
+        for name in names {
+            let number = match self.keyword_number(name.as_str()) {
+                Some(number) => number,
+                None => {
+                    if self.keywords.len() >= MAX_ACCOUNT_KEYWORDS {
+                        return Err(Refusal::Limit.into());
+                    }
+                    self.keywords.push(name.clone());
+                    let number = u16::try_from(self.keywords.len()).map_err(|_| Refusal::Limit)?;
+                    self.db.prepare_cached("INSERT INTO keyword(id, name) VALUES(?, ?)")?.execute(params![number, name.as_str()])?;
+                    number
+                }
+            };
+            numbers.insert(number);
+        }
+        pack(&numbers)
+    }
+
+    /// The number of a keyword that is in use.
+    pub(crate) fn keyword_number(&self, name: &str) -> Option<u16> {
+        let at = self.keywords.iter().position(|k| k.as_str().eq_ignore_ascii_case(name))?;
+        u16::try_from(at).ok()?.checked_add(1)
+    }
+
+    /// Flags as a session sees them.
+    pub(crate) fn flags(&self, system: u8, keywords: Option<&[u8]>) -> Flags {
+        let mut flags = Flags { system: SystemFlags(system), ..Flags::default() };
+        for number in unpack(keywords) {
+            if let Some(name) = usize::from(number).checked_sub(1).and_then(|at| self.keywords.get(at)) {
+                // Not more were ever stored.
+                let _ = flags.keywords.push(name.clone());
+            }
+        }
+        flags
+    }
+}
+
+/// Ascending numbers as bytes.
+pub(crate) fn pack(numbers: &BTreeSet<u16>) -> Result<Option<Vec<u8>>> {
+    if numbers.len() > MAX_KEYWORDS {
+        return Err(Refusal::Limit.into());
+    }
+    Ok((!numbers.is_empty()).then(|| numbers.iter().flat_map(|n| n.to_be_bytes()).collect()))
+}
+
+/// The numbers in the stored form.
+pub(crate) fn unpack(keywords: Option<&[u8]>) -> impl Iterator<Item = u16> {
+    keywords.unwrap_or_default().as_chunks::<2>().0.iter().map(|bytes| u16::from_be_bytes(*bytes))
+}
+
+/// Whether the directory is new.
+fn make_dir(path: &Path) -> io::Result<bool> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+fn connect(file: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let db = Connection::open_with_flags(file, flags)?;
+    db.busy_timeout(Duration::ZERO)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Closing must be cheap: accounts come and go by the least recent use, and the log is read again at the next opening.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    // Exclusive before WAL: the log's index is then on the heap, and no shared memory file exists.
+    db.execute_batch(&format!(
+        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -{PAGE_CACHE_KIB};
+         PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF; PRAGMA trusted_schema = OFF;
+         PRAGMA wal_autocheckpoint = {WAL_BACKSTOP_PAGES};"
+    ))?;
+    Ok(db)
+}
+
+fn fill(db: &Connection, now: i64) -> Result<()> {
+    // UIDVALIDITY grows from the time of creation, so that an account that was lost and made again has other ones.
+    let seed = u32::try_from(now).unwrap_or(1).max(1);
+    db.execute("INSERT INTO state VALUES(1, 1, 1, 1, ?, 0, 0, 1, 0, 0)", [seed])?;
+    db.execute("INSERT INTO segment(id, live) VALUES(1, 0)", [])?;
+    crate::boxes::fill(db)
+}

@@ -1,0 +1,333 @@
+//! One account as the whole process knows it, open or not: its lock, its waiting deliveries, its sessions, and what is not yet on disk.
+//!
+//! * Whoever lets go of the lock delivers what has come to wait meanwhile: no delivery waits for anything but the transaction before it,
+//!   and those that wait together share one.
+//! * Lock order: the account, then `waiting`, `listeners`, `dirty`, the store's maps. None is held across an await.
+
+use crate::{
+    account::{Account, Dirty, News},
+    deliver::Waiting,
+    error::Result,
+    limits::{MAX_BATCH, WAL_CHECKPOINT},
+    store::Store,
+};
+use pure_addr::AccountId;
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+    atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering},
+};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::Notify,
+};
+use wire::edge::store_deliver::Response;
+
+#[derive(Debug)]
+pub(crate) struct Cell {
+    pub(crate) id: AccountId,
+    account: Mutex<Option<Account>>,
+    waiting: Mutex<Vec<Waiting>>,
+    listeners: Mutex<Vec<Arc<Listener>>>,
+    dirty: Mutex<Dirty>,
+    /// Held while a sync runs: who gets it next finds everything before it done.
+    pub(crate) gate: Arc<tokio::sync::Mutex<()>>,
+    durable_email: AtomicI64,
+    /// Opened before in this process.
+    known: AtomicBool,
+    pub(crate) is_open: AtomicBool,
+    checkpointing: AtomicBool,
+    /// Milliseconds of the store's clock.
+    pub(crate) last_used: AtomicU64,
+}
+
+/// What one session wants to hear.
+#[derive(Debug, Default)]
+pub(crate) struct Listener {
+    /// Number of its open mailbox; 0 for none.
+    pub(crate) mailbox: AtomicU32,
+    /// Modification sequence it has not been told of; 0 for none.
+    pub(crate) changed: AtomicU64,
+    /// Number of the open mailbox that is no more; 0 for none.
+    pub(crate) gone: AtomicU32,
+    pub(crate) wake: Notify,
+}
+
+/// Who makes a change, and the mailbox whose changes the answer tells completely.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Own<'a> {
+    pub(crate) listener: &'a Arc<Listener>,
+    pub(crate) told: Option<u32>,
+}
+
+/// A lock whose holder panicked ends the process anyway; tests go on.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(e)) => Some(e.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+/// Runs what may take long, without keeping other tasks from this thread where the runtime allows it.
+pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
+impl Cell {
+    pub(crate) fn new(id: AccountId) -> Self {
+        Self {
+            id,
+            account: Mutex::default(),
+            waiting: Mutex::default(),
+            listeners: Mutex::default(),
+            dirty: Mutex::default(),
+            gate: Arc::default(),
+            durable_email: AtomicI64::new(0),
+            known: AtomicBool::new(false),
+            is_open: AtomicBool::new(false),
+            checkpointing: AtomicBool::new(false),
+            last_used: AtomicU64::new(0),
+        }
+    }
+
+    /// Does something with the account, opening it if need be; then tells the other sessions.
+    pub(crate) fn with<T>(
+        self: &Arc<Self>,
+        store: &Arc<Store>,
+        own: Option<Own<'_>>,
+        work: impl FnOnce(&mut Account) -> Result<T>,
+    ) -> Result<T> {
+        let result = {
+            let mut guard = match try_lock(&self.account) {
+                Some(guard) => guard,
+                None => blocking(|| lock(&self.account)),
+            };
+            let result = self.open(store, &mut guard).and_then(work);
+            self.after(store, &mut guard, own);
+            result
+        };
+        self.drain(store);
+        result
+    }
+
+    fn open<'a>(&self, store: &Arc<Store>, slot: &'a mut Option<Account>) -> Result<&'a mut Account> {
+        self.last_used.store(store.uptime(), Ordering::Relaxed);
+        if slot.as_ref().is_some_and(|account| account.broken) {
+            self.close(store, slot);
+        }
+        let account = match slot {
+            Some(account) => account,
+            None => {
+                store.make_room();
+                let first = !self.known.load(Ordering::Relaxed);
+                let account = Account::open(&store.path_of(self.id), store.now(), first)?;
+                self.known.store(true, Ordering::Relaxed);
+                self.is_open.store(true, Ordering::Relaxed);
+                store.opened(1);
+                slot.insert(account)
+            }
+        };
+        account.state.durable_email = account.state.durable_email.max(self.durable_email.load(Ordering::Relaxed));
+        Ok(account)
+    }
+
+    fn close(&self, store: &Store, slot: &mut Option<Account>) {
+        if slot.take().is_some() {
+            self.is_open.store(false, Ordering::Relaxed);
+            store.opened(-1);
+        }
+    }
+
+    /// Takes over what transactions left behind, while the account is still locked.
+    fn after(self: &Arc<Self>, store: &Arc<Store>, slot: &mut Option<Account>, own: Option<Own<'_>>) {
+        let Some(account) = slot.as_mut() else { return };
+        let dirty = account.take_dirty();
+        if dirty.is_clean() {
+            return;
+        }
+        let was_clean = {
+            let mut mine = lock(&self.dirty);
+            let was_clean = mine.is_clean();
+            mine.merge(dirty);
+            was_clean
+        };
+        if was_clean {
+            store.dirtied(self);
+        }
+        self.announce(&account.take_news(), own);
+        if account.log_len() > WAL_CHECKPOINT && !self.checkpointing.swap(true, Ordering::Relaxed) {
+            let (cell, store) = (self.clone(), store.clone());
+            match Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn_blocking(move || cell.checkpoint(&store))),
+                Err(_) => self.checkpointing.store(false, Ordering::Relaxed),
+            }
+        }
+    }
+
+    fn announce(&self, news: &News, own: Option<Own<'_>>) {
+        if news.changed.is_empty() && news.gone.is_empty() {
+            return;
+        }
+        let modseq = u64::try_from(news.modseq).unwrap_or(0);
+        for listener in lock(&self.listeners).iter() {
+            let open = listener.mailbox.load(Ordering::Acquire);
+            let own = own.filter(|own| Arc::ptr_eq(own.listener, listener));
+            if open == 0 {
+                continue;
+            }
+            if news.gone.contains(&open) {
+                listener.mailbox.store(0, Ordering::Release);
+                if own.is_none() {
+                    listener.gone.store(open, Ordering::Release);
+                    listener.wake.notify_one();
+                }
+            } else if news.changed.contains(&open) && own.is_none_or(|own| own.told != Some(open)) {
+                listener.changed.fetch_max(modseq, Ordering::AcqRel);
+                listener.wake.notify_one();
+            }
+        }
+    }
+
+    /// Hands in a delivery. It is done by whoever has the lock, perhaps by us.
+    pub(crate) fn enqueue(&self, waiting: Waiting) {
+        lock(&self.waiting).push(waiting);
+    }
+
+    /// Delivers what waits, unless somebody else has the lock and will.
+    pub(crate) fn drain(self: &Arc<Self>, store: &Arc<Store>) {
+        loop {
+            if lock(&self.waiting).is_empty() {
+                return;
+            }
+            let Some(mut guard) = try_lock(&self.account) else { return };
+            let batch: Vec<Waiting> = {
+                let mut waiting = lock(&self.waiting);
+                let n = waiting.len().min(MAX_BATCH);
+                waiting.drain(..n).collect()
+            };
+            let verdicts = match self.open(store, &mut guard) {
+                Ok(account) => account.deliver_all(&batch, store.settled()),
+                Err(error) => {
+                    tracing::error!(account = %self.id, %error, "account cannot be opened");
+                    vec![Response::Unavailable; batch.len()]
+                }
+            };
+            self.after(store, &mut guard, None);
+            drop(guard);
+            for (waiting, verdict) in batch.into_iter().zip(verdicts) {
+                waiting.answer(verdict);
+            }
+        }
+    }
+
+    /// Everything committed before is on disk when this returns; callers at the same time share the work.
+    pub(crate) async fn sync(self: &Arc<Self>, store: &Arc<Store>) {
+        let (cell, store) = (self.clone(), store.clone());
+        // A task of its own: a caller that goes away must not leave others to believe that it was done.
+        let done = tokio::spawn(async move {
+            let _gate = cell.gate.lock().await;
+            let dirty = cell.take_dirty();
+            if dirty.is_clean() {
+                return;
+            }
+            let email = dirty.email;
+            crate::store::must(tokio::task::spawn_blocking(move || dirty.sync()).await);
+            cell.synced(email);
+            store.cleaned(&cell);
+        });
+        if done.await.is_err() {
+            // The runtime ends, and the process with it.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub(crate) fn take_dirty(&self) -> Dirty {
+        std::mem::take(&mut *lock(&self.dirty))
+    }
+
+    pub(crate) fn is_clean(&self) -> bool {
+        lock(&self.dirty).is_clean()
+    }
+
+    pub(crate) fn synced(&self, email: i64) {
+        self.durable_email.fetch_max(email, Ordering::Relaxed);
+    }
+
+    fn checkpoint(self: &Arc<Self>, store: &Arc<Store>) {
+        // Bodies first, so that the log never says more than they hold.
+        let files: Vec<_> = lock(&self.dirty).files.values().cloned().collect();
+        for file in files {
+            if let Err(error) = rustix::fs::fdatasync(&*file) {
+                crate::store::lost(&error.into());
+            }
+        }
+        {
+            let mut guard = lock(&self.account);
+            if let Some(Err(error)) = guard.as_mut().map(Account::checkpoint) {
+                tracing::error!(account = %self.id, %error, "checkpoint failed");
+            }
+            self.checkpointing.store(false, Ordering::Relaxed);
+        }
+        self.drain(store);
+    }
+
+    /// Closes the account if nobody uses it now. `tidy`: with its log checkpointed.
+    pub(crate) fn close_if_free(self: &Arc<Self>, store: &Arc<Store>, tidy: bool) {
+        if let Some(mut guard) = try_lock(&self.account) {
+            if tidy && let Some(Err(error)) = guard.as_mut().map(Account::checkpoint) {
+                tracing::error!(account = %self.id, %error, "checkpoint failed");
+            }
+            self.close(store, &mut guard);
+        }
+        self.drain(store);
+    }
+
+    /// Closes the account to make room for another; only if nobody uses it now.
+    pub(crate) fn evict(self: &Arc<Self>, store: &Arc<Store>) -> bool {
+        {
+            let Some(mut guard) = try_lock(&self.account) else { return false };
+            self.close(store, &mut guard);
+        }
+        // Who came to wait meanwhile counts on us; but we are within another account's work.
+        if !lock(&self.waiting).is_empty()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let (cell, store) = (self.clone(), store.clone());
+            runtime.spawn(async move { cell.drain(&store) });
+        }
+        true
+    }
+
+    /// Releases the bytes of messages expunged at or before `until`.
+    pub(crate) fn release(self: &Arc<Self>, store: &Arc<Store>, now: i64) {
+        let due = {
+            let Some(guard) = try_lock(&self.account) else { return };
+            guard.as_ref().is_some_and(|account| account.garbage.0 > 0)
+        };
+        if due {
+            let alone = lock(&self.listeners).is_empty();
+            let result = self.with(store, None, |account| account.release(account.release_until(now, alone)));
+            if let Err(error) = result {
+                tracing::error!(account = %self.id, %error, "expunged bytes could not be released");
+            }
+        }
+        self.drain(store);
+    }
+
+    pub(crate) fn listen(&self, listener: &Arc<Listener>) -> usize {
+        let mut listeners = lock(&self.listeners);
+        listeners.push(listener.clone());
+        listeners.len()
+    }
+
+    pub(crate) fn unlisten(&self, listener: &Arc<Listener>) {
+        lock(&self.listeners).retain(|l| !Arc::ptr_eq(l, listener));
+    }
+}

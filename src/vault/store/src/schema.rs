@@ -1,0 +1,111 @@
+//! The tables of one account, and how older ones become the newest.
+
+use crate::error::{Result, StoreError};
+use rusqlite::Connection;
+
+/// Each entry leads from its index to the next version. Never edit one that was released.
+const MIGRATIONS: &[&str] = &[V1];
+
+/// Small fixed values stand beside flags in `message`, so that FAST, mbsync and most searches never touch `email`.
+const V1: &str = "
+CREATE TABLE state(
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  modseq INTEGER NOT NULL,
+  next_mailbox INTEGER NOT NULL,
+  next_email INTEGER NOT NULL,
+  uid_validity INTEGER NOT NULL,
+  used INTEGER NOT NULL,
+  messages INTEGER NOT NULL,
+  segment INTEGER NOT NULL,
+  tail INTEGER NOT NULL,
+  durable_email INTEGER NOT NULL
+) STRICT;
+CREATE TABLE mailbox(
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  role INTEGER,
+  subscribed INTEGER NOT NULL,
+  selectable INTEGER NOT NULL,
+  uid_validity INTEGER NOT NULL,
+  uid_next INTEGER NOT NULL,
+  messages INTEGER NOT NULL,
+  unseen INTEGER NOT NULL,
+  deleted INTEGER NOT NULL,
+  size INTEGER NOT NULL,
+  highest_modseq INTEGER NOT NULL,
+  vanished_rows INTEGER NOT NULL,
+  vanished_floor INTEGER NOT NULL
+) STRICT;
+CREATE TABLE email(
+  id INTEGER PRIMARY KEY,
+  thread INTEGER NOT NULL,
+  segment INTEGER NOT NULL,
+  offset INTEGER NOT NULL,
+  len INTEGER NOT NULL,
+  crc INTEGER NOT NULL,
+  uses INTEGER NOT NULL,
+  preview TEXT NOT NULL,
+  sort BLOB NOT NULL,
+  envelope BLOB NOT NULL,
+  structure BLOB NOT NULL
+) STRICT;
+CREATE INDEX email_thread ON email(thread);
+CREATE TABLE message(
+  mailbox INTEGER NOT NULL,
+  uid INTEGER NOT NULL,
+  email INTEGER NOT NULL,
+  system INTEGER NOT NULL,
+  keywords BLOB,
+  modseq INTEGER NOT NULL,
+  received_at INTEGER NOT NULL,
+  sent_at INTEGER,
+  size INTEGER NOT NULL,
+  PRIMARY KEY (mailbox, uid)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX message_modseq ON message(mailbox, modseq);
+CREATE INDEX message_deleted ON message(mailbox, uid) WHERE (system & 8) != 0;
+CREATE TABLE vanished(
+  mailbox INTEGER NOT NULL,
+  modseq INTEGER NOT NULL,
+  first INTEGER NOT NULL,
+  last INTEGER NOT NULL,
+  PRIMARY KEY (mailbox, modseq, first)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE keyword(id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
+CREATE TABLE search(email INTEGER PRIMARY KEY, headers TEXT NOT NULL, body TEXT NOT NULL) STRICT;
+CREATE TABLE thread_ref(key INTEGER PRIMARY KEY, thread INTEGER NOT NULL) STRICT;
+CREATE TABLE delivery(
+  message INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  email INTEGER NOT NULL,
+  PRIMARY KEY (message, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE segment(id INTEGER PRIMARY KEY, live INTEGER NOT NULL) STRICT;
+CREATE TABLE garbage(
+  segment INTEGER NOT NULL,
+  offset INTEGER NOT NULL,
+  len INTEGER NOT NULL,
+  since INTEGER NOT NULL,
+  PRIMARY KEY (segment, offset)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Brings a database to the newest schema in one transaction. `fill` runs in it when the account is new.
+pub(crate) fn migrate(db: &mut Connection, fill: impl FnOnce(&Connection) -> Result<()>) -> Result<bool> {
+    let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let newest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if version == newest {
+        return Ok(false);
+    }
+    let done = usize::try_from(version).ok().filter(|v| *v <= MIGRATIONS.len()).ok_or(StoreError::Newer(version))?;
+    let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    for step in MIGRATIONS.iter().skip(done) {
+        transaction.execute_batch(step)?;
+    }
+    if version == 0 {
+        fill(&transaction)?;
+    }
+    transaction.pragma_update(None, "user_version", newest)?;
+    transaction.commit()?;
+    Ok(version == 0)
+}

@@ -1,0 +1,229 @@
+//! All accounts: which of them are open, which have changes that are not on disk, and the work nobody asks for.
+
+use crate::{
+    account::Dirty,
+    cell::{Cell, lock},
+    error::Result,
+    limits::{HOUSEKEEPING, IDLE_ACCOUNT, MAX_OPEN_ACCOUNTS, SYNC_EACH},
+};
+use pure_addr::AccountId;
+use std::{
+    collections::HashMap,
+    fmt,
+    fs::{DirBuilder, File},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, AtomicUsize, Ordering},
+    },
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+use tokio::task::JoinError;
+use wire::{Client, edge::scan_index::ScanForStore};
+
+/// Seconds since 1970; tests bring their own.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// What a store needs to know.
+pub struct Options {
+    /// Bytes of the largest message that may be appended.
+    pub message_limit: u64,
+    /// Accounts open at a time.
+    pub max_open: usize,
+    /// The time.
+    pub clock: Clock,
+    /// Who indexes appended messages.
+    pub scan: Client<ScanForStore>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("message_limit", &self.message_limit).field("max_open", &self.max_open).finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// The usual ones: the system's clock, [`MAX_OPEN_ACCOUNTS`].
+    pub fn new(message_limit: u64, scan: Client<ScanForStore>) -> Self {
+        let clock = || {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        };
+        Self { message_limit, max_open: MAX_OPEN_ACCOUNTS, clock: Arc::new(clock), scan }
+    }
+}
+
+/// The accounts under one state directory.
+#[derive(Debug)]
+pub struct Store {
+    accounts: PathBuf,
+    /// For one sync of everything.
+    root: Arc<File>,
+    pub(crate) options: Options,
+    cells: Mutex<HashMap<AccountId, Arc<Cell>>>,
+    dirty: Mutex<HashMap<AccountId, Arc<Cell>>>,
+    open: AtomicUsize,
+    pub(crate) sessions: AtomicUsize,
+    settled: AtomicI64,
+    /// One sync of everything at a time, since it takes many gates.
+    sync_gate: Arc<tokio::sync::Mutex<()>>,
+    started: Instant,
+}
+
+impl Store {
+    /// Opens the store in this directory; makes `accounts` in it when there is none.
+    pub fn open(state: &Path, options: Options) -> Result<Arc<Self>> {
+        let accounts = state.join("accounts");
+        match DirBuilder::new().mode(0o700).create(&accounts) {
+            Ok(()) => File::open(state)?.sync_all()?,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok(Arc::new(Self {
+            root: Arc::new(File::open(&accounts)?),
+            accounts,
+            options,
+            cells: Mutex::default(),
+            dirty: Mutex::default(),
+            open: AtomicUsize::new(0),
+            sessions: AtomicUsize::new(0),
+            settled: AtomicI64::new(i64::MIN),
+            sync_gate: Arc::default(),
+            started: Instant::now(),
+        }))
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        (self.options.clock)()
+    }
+
+    /// Milliseconds since the store was opened.
+    pub(crate) fn uptime(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn path_of(&self, account: AccountId) -> PathBuf {
+        self.accounts.join(account.to_string())
+    }
+
+    pub(crate) fn cell(&self, account: AccountId) -> Arc<Cell> {
+        lock(&self.cells).entry(account).or_insert_with(|| Arc::new(Cell::new(account))).clone()
+    }
+
+    pub(crate) fn opened(&self, change: isize) {
+        if change > 0 {
+            self.open.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Closes the accounts that were used least recently, some at a time, when as many as may be are open.
+    pub(crate) fn make_room(self: &Arc<Self>) {
+        if self.open.load(Ordering::Relaxed) < self.options.max_open {
+            return;
+        }
+        let mut open: Vec<Arc<Cell>> = lock(&self.cells).values().filter(|c| c.is_open.load(Ordering::Relaxed)).cloned().collect();
+        open.sort_by_key(|cell| cell.last_used.load(Ordering::Relaxed));
+        let surplus = (self.options.max_open / 16).max(1);
+        // Closed ones that somebody waits for are opened again by whoever waits.
+        let closed = open.iter().filter(|cell| cell.evict(self)).take(surplus).count();
+        tracing::debug!(closed, "closed accounts to make room");
+    }
+
+    pub(crate) fn settled(&self) -> i64 {
+        self.settled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn settle(&self, below: i64) {
+        self.settled.fetch_max(below, Ordering::Relaxed);
+    }
+
+    pub(crate) fn dirtied(&self, cell: &Arc<Cell>) {
+        lock(&self.dirty).insert(cell.id, cell.clone());
+    }
+
+    pub(crate) fn cleaned(&self, cell: &Arc<Cell>) {
+        let mut dirty = lock(&self.dirty);
+        if cell.is_clean() {
+            dirty.remove(&cell.id);
+        }
+    }
+
+    /// Everything committed before, in all accounts, is on disk when this returns.
+    pub async fn sync_all(self: &Arc<Self>) {
+        let store = self.clone();
+        // A task of its own, for the reason given at the sync of one account.
+        let done = tokio::spawn(async move {
+            let _gate = store.sync_gate.lock().await;
+            let cells: Vec<Arc<Cell>> = lock(&store.dirty).values().cloned().collect();
+            if cells.len() <= SYNC_EACH {
+                for cell in cells {
+                    cell.sync(&store).await;
+                }
+                return;
+            }
+            let mut gates = Vec::new();
+            for cell in &cells {
+                gates.push(cell.gate.clone().lock_owned().await);
+            }
+            let taken: Vec<Dirty> = cells.iter().map(|cell| cell.take_dirty()).collect();
+            let root = store.root.clone();
+            must(tokio::task::spawn_blocking(move || Ok(rustix::fs::syncfs(&*root)?)).await);
+            for (cell, dirty) in cells.iter().zip(taken) {
+                cell.synced(dirty.email);
+                store.cleaned(cell);
+            }
+        });
+        if done.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Does now and then what nobody asks for; never returns.
+    pub async fn keep_house(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(HOUSEKEEPING);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.housekeep().await;
+        }
+    }
+
+    /// One round: what is dirty is synced, expunged bytes are released, idle accounts are closed.
+    pub async fn housekeep(self: &Arc<Self>) {
+        self.sync_all().await;
+        let store = self.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let now = store.now();
+            let idle = u64::try_from(IDLE_ACCOUNT.as_millis()).unwrap_or(u64::MAX);
+            let open: Vec<Arc<Cell>> = lock(&store.cells).values().filter(|c| c.is_open.load(Ordering::Relaxed)).cloned().collect();
+            for cell in open {
+                cell.release(&store, now);
+                if store.uptime().saturating_sub(cell.last_used.load(Ordering::Relaxed)) > idle {
+                    cell.close_if_free(&store, true);
+                }
+            }
+        });
+        if let Err(error) = work.await {
+            tracing::error!(%error, "housekeeping ended early");
+        }
+    }
+}
+
+/// A sync that failed may have lost what was promised: the kernel forgets the pages. Only a new start from the disk is honest.
+pub(crate) fn must(result: std::result::Result<io::Result<()>, JoinError>) {
+    match result {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => lost(&error),
+        Err(error) => lost(&io::Error::other(error)),
+    }
+}
+
+/// See [`must`].
+pub(crate) fn lost(error: &io::Error) {
+    tracing::error!(%error, "the disk did not take what was written; stopping");
+    std::process::abort();
+}

@@ -1,0 +1,159 @@
+//! A blocking SMTP load: one thread a session, latency of every message from the end of its data to the reply.
+
+use crate::Failure;
+use serde::Serialize;
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// What to send.
+#[derive(Debug, Clone)]
+pub(crate) struct Load {
+    pub(crate) to: SocketAddr,
+    pub(crate) sessions: u32,
+    pub(crate) messages: u32,
+    pub(crate) size: usize,
+    /// Recipients take turns: user1 to userN.
+    pub(crate) mailboxes: u32,
+    pub(crate) connection_per_message: bool,
+    /// Makes the messages of this run recognisable.
+    pub(crate) run: u32,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Accepted {
+    pub(crate) accepted: u32,
+    pub(crate) seconds: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+}
+
+/// Text that looks like mail: words of different lengths, lines of 72 characters, one number that is in no other message.
+pub(crate) fn message(run: u32, number: u32, size: usize) -> Vec<u8> {
+    const WORDS: [&str; 16] = [
+        "quarter", "invoice", "the", "of", "meeting", "please", "attached", "and", "report", "to", "a", "regards", "tomorrow", "for",
+        "budget", "team",
+    ];
+    let mut out = format!(
+        "From: Sender <sender@elsewhere.test>\r\nTo: user@bench.test\r\nSubject: Message {number} of run {run} about the quarter\r\n\
+         Date: Sat, 21 Nov 2026 10:00:00 +0000\r\nMessage-ID: <{run}.{number}@elsewhere.test>\r\nMIME-Version: 1.0\r\n\
+         Content-Type: text/plain; charset=utf-8\r\n\r\nunique-{run}-{number}\r\n"
+    )
+    .into_bytes();
+    // A linear congruence is random enough for words and the same in every run.
+    let mut state = u64::from(number).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    let mut column = 0;
+    while out.len() + 2 < size {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let word = WORDS.get((state >> 60) as usize).copied().unwrap_or("x");
+        if column + word.len() > 71 {
+            out.extend_from_slice(b"\r\n");
+            column = 0;
+        }
+        out.extend_from_slice(word.as_bytes());
+        out.push(b' ');
+        column += word.len() + 1;
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+struct Session {
+    reader: BufReader<TcpStream>,
+}
+
+impl Session {
+    fn open(to: SocketAddr) -> Result<Self, Failure> {
+        let stream = TcpStream::connect(to)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(120)))?;
+        let mut session = Self { reader: BufReader::new(stream) };
+        session.expect(b'2')?;
+        session.say(b"EHLO load.elsewhere.test\r\n", b'2')?;
+        Ok(session)
+    }
+
+    fn say(&mut self, bytes: &[u8], class: u8) -> Result<(), Failure> {
+        self.reader.get_mut().write_all(bytes)?;
+        self.expect(class)
+    }
+
+    fn expect(&mut self, class: u8) -> Result<(), Failure> {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if self.reader.read_line(&mut line)? == 0 {
+                return Err("the server closed the connection".into());
+            }
+            if line.as_bytes().get(3) != Some(&b'-') {
+                break;
+            }
+        }
+        if line.as_bytes().first() == Some(&class) { Ok(()) } else { Err(format!("unexpected reply: {}", line.trim_end()).into()) }
+    }
+
+    /// One transaction, pipelined as far as RFC 2920 allows; the time from the last byte of the data to its reply.
+    fn send(&mut self, recipient: u32, body: &[u8]) -> Result<Duration, Failure> {
+        let commands = format!("MAIL FROM:<sender@elsewhere.test>\r\nRCPT TO:<user{recipient}@bench.test>\r\nDATA\r\n");
+        self.reader.get_mut().write_all(commands.as_bytes())?;
+        self.expect(b'2')?;
+        self.expect(b'2')?;
+        self.expect(b'3')?;
+        self.reader.get_mut().write_all(body)?;
+        let start = Instant::now();
+        self.say(b".\r\n", b'2')?;
+        Ok(start.elapsed())
+    }
+}
+
+/// Runs the load; an error of any session fails the run.
+pub(crate) fn run(load: &Load) -> Result<Accepted, Failure> {
+    let next = Arc::new(AtomicU32::new(0));
+    let barrier = Arc::new(Barrier::new(load.sessions as usize + 1));
+    let workers: Vec<_> = (0..load.sessions)
+        .map(|_| {
+            let (load, next, barrier) = (load.clone(), next.clone(), barrier.clone());
+            thread::Builder::new().stack_size(256 * 1024).spawn(move || -> Result<Vec<Duration>, String> {
+                let mut session = if load.connection_per_message { Ok(None) } else { Session::open(load.to).map(Some) };
+                barrier.wait();
+                let mut session = session.as_mut().map_err(|e| e.to_string())?.take();
+                let mut latencies = Vec::new();
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= load.messages {
+                        return Ok(latencies);
+                    }
+                    let body = message(load.run, number, load.size);
+                    let mut current = match session.take() {
+                        Some(session) => session,
+                        None => Session::open(load.to).map_err(|e| e.to_string())?,
+                    };
+                    latencies.push(current.send(1 + number % load.mailboxes, &body).map_err(|e| e.to_string())?);
+                    if load.connection_per_message {
+                        current.say(b"QUIT\r\n", b'2').map_err(|e| e.to_string())?;
+                    } else {
+                        session = Some(current);
+                    }
+                }
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    barrier.wait();
+    let start = Instant::now();
+    let mut latencies = Vec::new();
+    for worker in workers {
+        latencies.extend(worker.join().map_err(|_| "a session panicked")??);
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    latencies.sort_unstable();
+    let at = |q: f64| latencies.get((latencies.len() as f64 * q) as usize).map_or(0.0, |d| d.as_secs_f64() * 1e3);
+    Ok(Accepted { accepted: u32::try_from(latencies.len())?, seconds, p50_ms: at(0.5), p99_ms: at(0.99) })
+}

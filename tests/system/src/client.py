@@ -1,0 +1,65 @@
+"""A user's and a stranger's mail programs, in the rest of the world. The standard library of Python speaks the protocols.
+
+client.py deliver CA HOST ADDRESS SENDER RECIPIENT        a message from standard input, to port 25 with STARTTLS; prints the reply
+client.py submit  CA HOST ADDRESS USER PASSWORD RECIPIENT   the same to port 465, logged in
+client.py fetch   CA HOST ADDRESS USER PASSWORD SUBJECT     waits for messages with this subject at port 993; prints them in base64, a line each
+
+Every command tries again until its time is up, as mail programs do; only a server that answers ends it earlier.
+"""
+import base64
+import imaplib
+import smtplib
+import socket
+import ssl
+import sys
+import time
+
+PATIENCE = 60
+verb, ca, host, address = sys.argv[1:5]
+rest = sys.argv[5:]
+context = ssl.create_default_context(cafile=ca)
+resolve = socket.getaddrinfo
+socket.getaddrinfo = lambda name, *more, **named: resolve(address if name == host else name, *more, **named)
+
+
+def deliver(message, sender, recipient):
+    with smtplib.SMTP(host, 25, "remote.example.net", timeout=20) as smtp:
+        smtp.starttls(context=context)
+        return transaction(smtp, message, sender, recipient)
+
+
+def submit(message, user, password, recipient):
+    with smtplib.SMTP_SSL(host, 465, "remote.example.net", timeout=20, context=context) as smtp:
+        smtp.login(user, password)
+        return transaction(smtp, message, user, recipient)
+
+
+def transaction(smtp, message, sender, recipient):
+    for code, text in (smtp.ehlo(), smtp.mail(sender), smtp.rcpt(recipient), smtp.data(message)):
+        if code != 250:
+            raise OSError(f"{code} {text}")
+    return text.decode()
+
+
+def fetch(user, password, subject):
+    with imaplib.IMAP4_SSL(host, 993, ssl_context=context, timeout=20) as imap:
+        imap.login(user, password)
+        imap.select("INBOX", readonly=True)
+        numbers = imap.uid("SEARCH", "HEADER", "Subject", f'"{subject}"')[1][0].split()
+        if not numbers:
+            raise OSError("not there yet")
+        found = imap.uid("FETCH", b",".join(numbers).decode(), "(BODY.PEEK[])")[1]
+        return "\n".join(base64.b64encode(part[1]).decode() for part in found if isinstance(part, tuple))
+
+
+message = sys.stdin.buffer.read()
+tries = {"deliver": lambda: deliver(message, *rest), "submit": lambda: submit(message, *rest), "fetch": lambda: fetch(*rest)}
+deadline = time.monotonic() + PATIENCE
+while True:
+    try:
+        print(tries[verb]())
+        sys.exit(0)
+    except (OSError, smtplib.SMTPException, imaplib.IMAP4.error) as error:
+        if time.monotonic() > deadline:
+            sys.exit(f"{verb}: {error!r}")
+        time.sleep(0.1)

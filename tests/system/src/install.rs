@@ -1,0 +1,183 @@
+//! The appliance on a host, installed as a package would.
+
+use crate::{
+    Failure, Host, Outcome, SERVICES, Service,
+    command::eventually,
+    root::{target, workspace},
+    unit_files,
+};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use std::{env, fs, ops::Deref, path::PathBuf, time::Duration};
+use test_support::skip;
+
+/// The host's mail name.
+pub const HOSTNAME: &str = "mail.example.test";
+/// The hosted domain.
+pub const DOMAIN: &str = "example.test";
+/// Its address, seen from the rest of the world.
+pub const ADDRESS: &str = "192.0.2.1";
+/// An account whose password the operator sets.
+pub const ALICE: &str = "alice@example.test";
+/// An account whose password hash is a credential.
+pub const BOB: &str = "bob@example.test";
+/// The password of both.
+pub const PASSWORD: &str = "correct horse battery";
+
+const BOB_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRvZmJvYjEyMw$Kkq36L0/+U78lUpOcOTBeYTsRUwjFJ7G7Nd7U9mRxQM";
+const START: Duration = Duration::from_secs(60);
+
+/// A host with Postern running on it.
+#[derive(Debug)]
+pub struct Appliance {
+    host: Host,
+    ca: PathBuf,
+    key: KeyPair,
+}
+
+impl Deref for Appliance {
+    type Target = Host;
+    fn deref(&self) -> &Host {
+        &self.host
+    }
+}
+
+impl Host {
+    /// Boots a host with the units on it and files in the place of the programs, which is all that `systemd-analyze` looks for.
+    pub fn with_units() -> Result<Option<Self>, Failure> {
+        let host = match Self::boot()? {
+            Ok(host) => host,
+            Err(reason) => {
+                skip(&reason.0);
+                return Ok(None);
+            }
+        };
+        for service in SERVICES {
+            host.put(&format!("/usr/lib/postern/{}", service.program), b"", 0o755)?;
+        }
+        host.install_units()?;
+        Ok(Some(host))
+    }
+
+    fn install_units(&self) -> Result<(), Failure> {
+        for extension in ["service", "socket", "target"] {
+            for (name, file) in unit_files(extension)? {
+                self.put(&format!("/usr/lib/systemd/system/{name}"), &fs::read(file)?, 0o644)?;
+            }
+        }
+        for kind in ["sysusers", "tmpfiles"] {
+            let file = workspace().join(format!("systemd/postern.{kind}.conf"));
+            self.put(&format!("/usr/lib/{kind}.d/postern.conf"), &fs::read(file)?, 0o644)?;
+        }
+        self.sh("systemd-sysusers; systemd-tmpfiles --create postern.conf; systemctl daemon-reload")?;
+        Ok(())
+    }
+}
+
+impl Appliance {
+    /// Boots a host and starts the appliance on it; none, and a recorded skip, where that is not possible.
+    pub fn start() -> Result<Option<Self>, Failure> {
+        if let Some(program) = programs().into_iter().find(|p| !p.exists()) {
+            skip(&format!("{} is not built; cargo xtask build builds it", program.display()));
+            return Ok(None);
+        }
+        let host = match Host::boot()? {
+            Ok(host) => host,
+            Err(reason) => {
+                skip(&reason.0);
+                return Ok(None);
+            }
+        };
+        for program in programs() {
+            let name = program.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let place = if name == "postern" { "/usr/bin" } else { "/usr/lib/postern" };
+            host.put(&format!("{place}/{name}"), &fs::read(program)?, 0o755)?;
+        }
+        host.install_units()?;
+        let config = format!("hostname = \"{HOSTNAME}\"\n[domains.\"{DOMAIN}\"]\n[accounts.\"{ALICE}\"]\n[accounts.\"{BOB}\"]\n");
+        host.put("/etc/postern/postern.toml", config.as_bytes(), 0o644)?;
+        let failed = |e: rcgen::Error| Failure::new(format!("certificate: {e}"));
+        let (ca_pem, certificate, key) = certificate().map_err(failed)?;
+        host.put("/etc/credstore/postern.tls.crt", certificate.as_bytes(), 0o600)?;
+        host.put("/etc/credstore/postern.tls.key", key.serialize_pem().as_bytes(), 0o600)?;
+        host.put(&format!("/etc/credstore/account.{BOB}"), BOB_HASH.as_bytes(), 0o600)?;
+        host.sh("chmod 700 /etc/credstore")?;
+        let ca = host.keep("ca.pem", ca_pem.as_bytes())?;
+        host.keep("client.py", include_bytes!("client.py"))?;
+        let appliance = Self { host, ca, key };
+        appliance.sh("systemctl enable --quiet --now postern.target")?;
+        appliance.wait_until_active()?;
+        let passwd = ["postern", "account", "passwd", "--stdin", ALICE];
+        appliance.run_with(&passwd, format!("{PASSWORD}\n").as_bytes())?.ok("postern account passwd")?;
+        Ok(Some(appliance))
+    }
+
+    /// Waits until every service has said that it is ready.
+    pub fn wait_until_active(&self) -> Result<(), Failure> {
+        let units: Vec<String> = SERVICES.iter().map(Service::unit).collect();
+        let words: Vec<&str> = ["systemctl", "is-active"].into_iter().chain(units.iter().map(String::as_str)).collect();
+        let active = || self.run(&words).ok().filter(Outcome::success).map(|_| ());
+        eventually("every service is active", START, active).map_err(|e| Failure::new(format!("{e}\n{}", self.journal_text())))
+    }
+
+    /// The main process of a service, as the host numbers it.
+    pub fn main_pid(&self, service: &Service) -> Result<u32, Failure> {
+        let pid = self.sh(&format!("systemctl show --property=MainPID --value {}", service.unit()))?;
+        pid.trim().parse().map_err(|e| Failure::new(format!("{}: {pid}: {e}", service.name)))
+    }
+
+    /// The private key of its certificate, for those who look where it must not be.
+    pub fn tls_key(&self) -> &KeyPair {
+        &self.key
+    }
+
+    /// A stranger's server hands over a message on port 25. Returns the reply to it.
+    pub fn deliver(&self, sender: &str, recipient: &str, message: &[u8]) -> Result<String, Failure> {
+        self.client("deliver", &[sender, recipient], message)
+    }
+
+    /// A user sends a message through port 465. Returns the reply to it.
+    pub fn submit(&self, user: &str, recipient: &str, message: &[u8]) -> Result<String, Failure> {
+        self.client("submit", &[user, PASSWORD, recipient], message)
+    }
+
+    /// A user reads the messages with this subject through port 993, in base64.
+    pub fn fetch(&self, user: &str, subject: &str) -> Result<Vec<String>, Failure> {
+        Ok(self.client("fetch", &[user, PASSWORD, subject], b"")?.lines().map(str::to_owned).collect())
+    }
+
+    fn client(&self, verb: &str, arguments: &[&str], input: &[u8]) -> Result<String, Failure> {
+        let ca = self.ca.to_string_lossy();
+        let program = self.ca.with_file_name("client.py");
+        let program = program.to_string_lossy();
+        let words = [&["python3", &program, verb, &ca, HOSTNAME, ADDRESS], arguments].concat();
+        let outcome = self.remote(&words, input)?;
+        outcome.ok(verb).map_err(|e| Failure::new(format!("{e}\n{}", self.journal_text())))
+    }
+
+    /// Cuts its power, and waits until it is back.
+    pub fn power_cut(&mut self) -> Result<(), Failure> {
+        self.host.power_cut()?;
+        self.wait_until_active()
+    }
+}
+
+/// What a release installs: the programs of the services and the operator's.
+fn programs() -> Vec<PathBuf> {
+    let mut names: Vec<&str> = SERVICES.iter().map(|s| s.program).chain(["postern"]).collect();
+    names.sort_unstable();
+    names.dedup();
+    let built = env::var_os("POSTERN_BIN").map_or_else(|| target().join("release"), PathBuf::from);
+    names.iter().map(|name| built.join(name)).collect()
+}
+
+/// A certificate of an authority made for this host: the authority's, the chain, the key.
+fn certificate() -> Result<(String, String, KeyPair), rcgen::Error> {
+    let mut authority = CertificateParams::new(Vec::new())?;
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority_key = KeyPair::generate()?;
+    let authority_pem = authority.self_signed(&authority_key)?.pem();
+    let key = KeyPair::generate()?;
+    let leaf = CertificateParams::new(vec![HOSTNAME.to_owned()])?;
+    let leaf_pem = leaf.signed_by(&key, &Issuer::new(authority, authority_key))?.pem();
+    Ok((authority_pem, leaf_pem, key))
+}

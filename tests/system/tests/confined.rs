@@ -1,0 +1,105 @@
+//! Every running process is as confined as the table says. Cases SBX-02 and SBX-08.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, str,
+};
+use system::{ALICE, Appliance, SERVICES, Service};
+
+/// The lines of `/proc/PID/status` by their names.
+fn status(appliance: &Appliance, pid: u32) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(appliance.path(&format!("/proc/{pid}/status"))).unwrap_or_default();
+    text.lines().filter_map(|l| l.split_once(':')).map(|(k, v)| (k.to_owned(), v.trim().to_owned())).collect()
+}
+
+fn group(appliance: &Appliance, name: &str) -> Option<String> {
+    let line = appliance.sh(&format!("getent group {name}")).ok()?;
+    line.split(':').nth(2).map(str::to_owned)
+}
+
+#[test]
+fn no_process_is_root_or_holds_a_capability_and_all_have_filters() {
+    let Some(appliance) = Appliance::start().unwrap() else { return };
+    let mut users = BTreeSet::new();
+    let edges = group(&appliance, "postern").unwrap();
+    for service in SERVICES {
+        let status = status(&appliance, appliance.main_pid(service).unwrap());
+        let name = service.name;
+        let ids: BTreeSet<&str> = status["Uid"].split_whitespace().collect();
+        assert!(ids.len() == 1 && !ids.contains("0"), "{name}: {}", status["Uid"]);
+        assert!(users.insert(status["Uid"].clone()), "{name}: its user is another's too");
+        let gids: BTreeSet<&str> = status["Gid"].split_whitespace().collect();
+        assert!(gids.len() == 1 && !gids.contains("0"), "{name}: {}", status["Gid"]);
+        let mut groups: BTreeSet<&str> = status["Groups"].split_whitespace().collect();
+        groups.retain(|g| !gids.contains(g));
+        let expected = if service.calls.is_empty() { BTreeSet::new() } else { BTreeSet::from([edges.as_str()]) };
+        assert_eq!(groups, expected, "{name}");
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert_eq!(status[set], "0000000000000000", "{name}: {set}");
+        }
+        assert_eq!((status["NoNewPrivs"].as_str(), status["Seccomp"].as_str()), ("1", "2"), "{name}");
+    }
+}
+
+#[test]
+fn every_process_says_that_landlock_is_in_force() {
+    let Some(appliance) = Appliance::start().unwrap() else { return };
+    for service in SERVICES {
+        let unit = format!("_SYSTEMD_UNIT={}", service.unit());
+        let entries = appliance.journal(&[&unit]).unwrap();
+        let confined = entries.iter().find(|e| e["MESSAGE"] == "confined").unwrap_or_else(|| panic!("{}", service.name));
+        assert!(confined["POSTERN_LANDLOCK"].as_str().is_some_and(|l| l.starts_with("ABI ")), "{confined}");
+    }
+}
+
+#[test]
+fn every_process_has_a_network_without_a_way_out() {
+    let Some(appliance) = Appliance::start().unwrap() else { return };
+    let mut namespaces = BTreeSet::from([fs::read_link(appliance.path("/proc/1/ns/net")).unwrap()]);
+    for service in SERVICES {
+        let pid = appliance.main_pid(service).unwrap();
+        assert!(namespaces.insert(fs::read_link(appliance.path(&format!("/proc/{pid}/ns/net"))).unwrap()), "{}", service.name);
+        let devices = fs::read_to_string(appliance.path(&format!("/proc/{pid}/net/dev"))).unwrap();
+        let devices: Vec<&str> = devices.lines().skip(2).filter_map(|l| l.split(':').next()).map(str::trim).collect();
+        assert_eq!(devices, ["lo"], "{}", service.name);
+    }
+}
+
+/// Everything that is a regular file, socket or pipe below the root of a process, without the kernel's own file systems.
+fn view(appliance: &Appliance, service: &Service) -> BTreeSet<String> {
+    let pid = appliance.main_pid(service).unwrap_or_default();
+    let script =
+        format!("cd /proc/{pid}/root && find . \\( -path ./proc -o -path ./sys -o -path ./dev \\) -prune -o ! -type d ! -empty -print");
+    appliance.sh(&script).unwrap_or_default().lines().map(|l| l.trim_start_matches('.').to_owned()).collect()
+}
+
+#[test]
+fn a_process_sees_its_program_four_libraries_and_the_edges_it_calls() {
+    let Some(appliance) = Appliance::start().unwrap() else { return };
+    for service in SERVICES.iter().filter(|s| !s.state) {
+        let seen = view(&appliance, service);
+        let libraries = |p: &&String| p.starts_with("/lib/") || p.starts_with("/lib64/");
+        assert!(seen.iter().filter(libraries).count() <= 4, "{}: {seen:#?}", service.name);
+        let systemd = |p: &&String| ["/run/systemd/", "/run/host/", "/run/postern/"].iter().any(|own| p.starts_with(own));
+        let credentials = format!("/run/credentials/{}/", service.unit());
+        let own: BTreeSet<String> = seen.iter().filter(|p| !libraries(p) && !systemd(p) && !p.starts_with(&credentials)).cloned().collect();
+        let program = format!("/usr/lib/postern/{}", service.program);
+        assert_eq!(own, BTreeSet::from([program]), "{}", service.name);
+    }
+    for service in SERVICES {
+        let pid = appliance.main_pid(service).unwrap();
+        let edges = appliance.sh(&format!("ls /proc/{pid}/root/run/postern 2>/dev/null || true")).unwrap();
+        assert_eq!(edges.lines().collect::<BTreeSet<_>>(), service.calls.iter().copied().collect(), "{}", service.name);
+    }
+}
+
+#[test]
+fn nothing_that_a_process_writes_can_be_read_by_another() {
+    let Some(appliance) = Appliance::start().unwrap() else { return };
+    appliance.deliver("s@example.net", ALICE, b"Subject: private\r\n\r\nx\r\n").unwrap();
+    appliance.fetch(ALICE, "private").unwrap();
+    let open = appliance.sh("find /var/lib/postern -mindepth 1 -perm /077").unwrap();
+    assert_eq!(open, "");
+    let owners = appliance.sh("cd /var/lib/postern; for d in *; do echo $d $(find $d -printf '%u\\n' | sort -u); done").unwrap();
+    assert_eq!(owners, "auth postern-auth\nqueue postern-queue\nstore postern-store\n");
+}

@@ -1,0 +1,224 @@
+//! The unit files agree with each other, with the table and with the edges of the code. Needs no host.
+
+use std::{collections::BTreeSet, fs};
+use system::{CONTROL_EDGES, LISTENERS, OPTIONAL_LISTENERS, SERVICES, Service, unit_files, workspace};
+use wire::{
+    Edge,
+    edge::{
+        auth_control::AuthControl,
+        auth_directory::AuthDirectory,
+        auth_login::AuthLogin,
+        keys_tls::KeysTls,
+        queue_control::QueueControl,
+        queue_grant::QueueGrant,
+        queue_inbound::QueueInbound,
+        scan_index::{ScanForQueue, ScanForStore},
+        store_deliver::StoreDeliver,
+        store_grant::StoreGrant,
+    },
+};
+
+/// Edges that processes connect to by a socket of PID 1; the sessions that a login returns have none.
+const EDGES: &[&str] = &[
+    AuthControl::NAME,
+    AuthDirectory::NAME,
+    AuthLogin::NAME,
+    KeysTls::NAME,
+    QueueControl::NAME,
+    QueueGrant::NAME,
+    QueueInbound::NAME,
+    ScanForQueue::NAME,
+    ScanForStore::NAME,
+    StoreDeliver::NAME,
+    StoreGrant::NAME,
+];
+
+/// The sandbox that is the same for every process. A unit that needs less of it says why in SECURITY.md and has its own test.
+const SANDBOX: &[&str] = &[
+    "ProtectSystem=strict",
+    "ProtectHome=yes",
+    "ProtectProc=invisible",
+    "ProcSubset=pid",
+    "PrivateTmp=yes",
+    "PrivateDevices=yes",
+    "PrivateMounts=yes",
+    "PrivateUsers=yes",
+    "PrivateIPC=yes",
+    "DevicePolicy=closed",
+    "ProtectClock=yes",
+    "ProtectControlGroups=yes",
+    "ProtectHostname=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelTunables=yes",
+    "RemoveIPC=yes",
+    "KeyringMode=private",
+    "PrivateNetwork=yes",
+    "IPAddressDeny=any",
+    "SocketBindDeny=any",
+    "RestrictAddressFamilies=AF_UNIX",
+    "NoNewPrivileges=yes",
+    "CapabilityBoundingSet=",
+    "AmbientCapabilities=",
+    "LockPersonality=yes",
+    "MemoryDenyWriteExecute=yes",
+    "RestrictNamespaces=yes",
+    "RestrictRealtime=yes",
+    "RestrictSUIDSGID=yes",
+    "SystemCallArchitectures=native",
+    "SystemCallErrorNumber=EPERM",
+    "SystemCallFilter=@system-service landlock_create_ruleset landlock_add_rule landlock_restrict_self seccomp",
+    "SystemCallFilter=~@privileged @resources @keyring @aio @setuid @chown",
+    "SystemCallFilter=capset",
+    "LimitCORE=0",
+    "UMask=0077",
+    "NotifyAccess=main",
+    "Restart=always",
+    "WatchdogSec=30s",
+    "LoadCredential=postern.toml:/etc/postern/postern.toml",
+];
+
+/// The text of a unit file; one that is missing has nothing that a test looks for.
+fn unit(name: &str) -> String {
+    fs::read_to_string(workspace().join("systemd").join(name)).unwrap_or_default()
+}
+
+fn none() -> BTreeSet<String> {
+    BTreeSet::new()
+}
+
+fn values(unit: &str, key: &str) -> BTreeSet<String> {
+    let assigned = unit.lines().filter_map(|l| l.strip_prefix(key)?.strip_prefix('='));
+    assigned.flat_map(str::split_whitespace).map(str::to_owned).collect()
+}
+
+fn set(names: impl IntoIterator<Item = impl Into<String>>) -> BTreeSet<String> {
+    names.into_iter().map(Into::into).collect()
+}
+
+#[test]
+fn every_service_has_the_whole_sandbox() {
+    for service in SERVICES {
+        let unit = unit(&service.unit());
+        let lines: BTreeSet<&str> = unit.lines().collect();
+        for line in SANDBOX {
+            assert!(lines.contains(line), "{}: {line}", service.name);
+        }
+        for bound in ["MemoryMax", "TasksMax", "LimitNOFILE"] {
+            assert_eq!(values(&unit, bound).len(), 1, "{}: {bound}", service.name);
+        }
+    }
+}
+
+#[test]
+fn every_service_is_what_the_table_says() {
+    for service in SERVICES {
+        let unit = unit(&service.unit());
+        let argument = if service.program == "postern-smtp" { format!(" {}", service.name) } else { String::new() };
+        assert!(unit.contains(&format!("\nExecStart=/usr/lib/postern/{}{argument}\n", service.program)), "{}", service.name);
+        let kind = if service.reloads { "notify-reload" } else { "notify" };
+        assert_eq!(values(&unit, "Type"), set([kind]), "{}", service.name);
+        assert_eq!(unit.contains("\nDynamicUser=yes\n"), service.dynamic_user, "{}", service.name);
+        let user = if service.dynamic_user { none() } else { set([format!("postern-{}", service.name)]) };
+        assert_eq!((values(&unit, "User"), values(&unit, "Group")), (user.clone(), user), "{}", service.name);
+        let state = if service.state { set([format!("postern/{}", service.name)]) } else { none() };
+        assert_eq!(values(&unit, "StateDirectory"), state, "{}", service.name);
+        let groups = if service.calls.is_empty() { none() } else { set(["postern"]) };
+        assert_eq!(values(&unit, "SupplementaryGroups"), groups, "{}: the group opens edges, and nothing else", service.name);
+    }
+}
+
+#[test]
+fn a_service_sees_its_program_the_c_library_the_journal_and_the_edges_it_calls() {
+    for service in SERVICES {
+        let bound = values(&unit(&service.unit()), "BindReadOnlyPaths");
+        let libraries = |path: &String| path.starts_with("-/lib") || path.starts_with("-/usr/lib");
+        let expected = service.calls.iter().map(|e| format!("/run/postern/{e}"));
+        let expected = expected.chain([format!("/usr/lib/postern/{}", service.program), "/run/systemd/journal/socket".into()]);
+        assert_eq!(bound.into_iter().filter(|p| !libraries(p)).collect::<BTreeSet<_>>(), set(expected), "{}", service.name);
+        assert_eq!(values(&unit(&service.unit()), "BindPaths"), none(), "{}", service.name);
+        assert_eq!(values(&unit(&service.unit()), "RootDirectory"), set([format!("/run/postern-root/{}", service.name)]));
+    }
+}
+
+#[test]
+fn a_service_needs_its_own_sockets_and_wants_those_it_calls() {
+    let socket = |name: &&str| format!("postern-{name}.socket");
+    for service in SERVICES {
+        let unit = unit(&service.unit());
+        assert_eq!(values(&unit, "Requires"), set(service.listeners.iter().chain(service.serves).map(socket)), "{}", service.name);
+        assert_eq!(values(&unit, "Wants"), set(service.calls.iter().map(socket)), "{}", service.name);
+        let every = service.listeners.iter().chain(service.serves).chain(service.calls);
+        assert_eq!(values(&unit, "After"), set(every.map(socket)), "{}", service.name);
+    }
+}
+
+#[test]
+fn every_edge_of_the_code_has_one_server_and_one_socket() {
+    let served: Vec<&str> = SERVICES.iter().flat_map(|s| s.serves).copied().collect();
+    assert_eq!(set(served.clone()), set(EDGES.to_vec()));
+    assert_eq!(served.len(), EDGES.len());
+    for service in SERVICES {
+        for edge in service.serves {
+            let socket = unit(&format!("postern-{edge}.socket"));
+            assert_eq!(values(&socket, "ListenSequentialPacket"), set([format!("/run/postern/{edge}/sock")]));
+            assert_eq!(values(&socket, "FileDescriptorName"), set([*edge]));
+            assert_eq!(values(&socket, "Service"), set([service.unit()]));
+            let group = if CONTROL_EDGES.contains(edge) { "postern-admin" } else { "postern" };
+            assert_eq!((values(&socket, "SocketUser"), values(&socket, "SocketGroup")), (set(["root"]), set([group])), "{edge}");
+            assert_eq!(values(&socket, "SocketMode"), set(["0660"]), "{edge}");
+        }
+    }
+}
+
+#[test]
+fn every_called_edge_is_served_and_only_the_operator_calls_control_edges() {
+    let called = set(SERVICES.iter().flat_map(|s| s.calls).copied());
+    let for_operators = set(CONTROL_EDGES.to_vec());
+    assert_eq!(called.union(&for_operators).cloned().collect::<BTreeSet<_>>(), set(EDGES.to_vec()));
+    assert!(called.is_disjoint(&for_operators));
+}
+
+#[test]
+fn a_port_has_a_socket_of_its_own_name_and_only_the_usual_ones_are_open() {
+    let target = values(&unit("postern.target"), "Wants");
+    for (listeners, usual) in [(LISTENERS, true), (OPTIONAL_LISTENERS, false)] {
+        for listener in listeners {
+            let name = format!("postern-{}.socket", listener.name);
+            let socket = unit(&name);
+            assert_eq!(values(&socket, "ListenStream"), set([listener.port.to_string()]));
+            assert_eq!(values(&socket, "FileDescriptorName"), set([listener.name]));
+            assert_eq!(values(&socket, "Service"), set([format!("postern-{}.service", listener.service)]));
+            assert_eq!(target.contains(&name), usual, "{name}");
+            assert_eq!(socket.contains("\nWantedBy=postern.target\n"), !usual, "{name}: enabled by hand or not at all");
+        }
+    }
+}
+
+#[test]
+fn the_target_starts_everything_and_there_are_no_other_units() {
+    let usual = LISTENERS.iter().map(|l| l.name).chain(EDGES.iter().copied()).map(|n| format!("postern-{n}.socket"));
+    let expected = set(usual.chain(SERVICES.iter().map(Service::unit)));
+    assert_eq!(values(&unit("postern.target"), "Wants"), expected);
+    let optional = OPTIONAL_LISTENERS.iter().map(|l| format!("postern-{}.socket", l.name));
+    let files = ["service", "socket"].iter().flat_map(|kind| unit_files(kind).unwrap()).map(|(name, _)| name);
+    assert_eq!(set(files.clone()), expected.into_iter().chain(optional).collect());
+    for name in files {
+        assert_eq!(values(&unit(&name), "PartOf"), set(["postern.target"]), "{name}");
+    }
+}
+
+#[test]
+fn directories_exist_for_all_edges_and_roots_and_users_for_all_vaults() {
+    let tmpfiles = unit("postern.tmpfiles.conf");
+    let sysusers = unit("postern.sysusers.conf");
+    for edge in EDGES {
+        assert!(tmpfiles.contains(&format!("\nd /run/postern/{edge} 0755 root root -\n")), "{edge}");
+    }
+    for service in SERVICES {
+        assert!(tmpfiles.contains(&format!("\nd /run/postern-root/{} 0755 root root -\n", service.name)), "{}", service.name);
+    }
+    for service in SERVICES.iter().filter(|s| !s.dynamic_user) {
+        assert!(sysusers.contains(&format!("\nu postern-{} - ", service.name)), "{}", service.name);
+    }
+}
