@@ -36,9 +36,9 @@ let
   ];
 
   format = pkgs.formats.toml { };
-  written = format.generate "postern.toml" (
-    lib.filterAttrsRecursive (_: value: value != null) cfg.settings
-  );
+  # TOML has no null; what is not given has the program's default.
+  given = lib.filterAttrs (_: value: value != null);
+  written = format.generate "postern.toml" cfg.settings;
   # What the shipped program refuses is not built. Where it cannot run, the daemons refuse it at start.
   checked =
     if pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform then
@@ -69,11 +69,15 @@ let
   ++ lib.optional cfg.submission.enable 587
   ++ lib.optional cfg.imap.enable 143;
 
-  given = lib.concatLists (lib.mapAttrsToList (name: account: [ name ] ++ account.aliases) cfg.accounts) ++ lib.attrNames cfg.aliases;
-  duplicates = lib.attrNames (lib.filterAttrs (_: uses: lib.length uses > 1) (lib.groupBy lib.toLower given));
+  addresses =
+    lib.concatLists (lib.mapAttrsToList (name: account: [ name ] ++ account.aliases) cfg.accounts)
+    ++ lib.attrNames cfg.aliases;
+  duplicates = lib.attrNames (
+    lib.filterAttrs (_: uses: lib.length uses > 1) (lib.groupBy lib.toLower addresses)
+  );
   domains = map lib.toLower (lib.attrNames cfg.domains);
   domainOf = address: lib.toLower (lib.last (lib.splitString "@" address));
-  homeless = lib.filter (address: !lib.elem (domainOf address) domains) given;
+  homeless = lib.filter (address: !lib.elem (domainOf address) domains) addresses;
 
   files = cfg.tls.certificate != null && cfg.tls.privateKey != null;
   acme = config.security.acme.certs.${cfg.tls.useACMEHost};
@@ -150,7 +154,9 @@ in
     aliases = mkOption {
       type = types.attrsOf (types.listOf types.str);
       default = { };
-      example = { "info@example.org" = [ "alice@example.org" ]; };
+      example = {
+        "info@example.org" = [ "alice@example.org" ];
+      };
       description = "Addresses that are not accounts, each with its targets.";
     };
 
@@ -185,7 +191,9 @@ in
 
     settings = mkOption {
       default = { };
-      example = { limits.message_size = "100 MiB"; };
+      example = {
+        limits.message_size = "100 MiB";
+      };
       description = "{file}`postern.toml`; every key is in {file}`src/pure/config/postern.example.toml`. The other options fill it in.";
       type = types.submodule { freeformType = format.type; };
     };
@@ -221,11 +229,14 @@ in
 
     services.postern.settings = {
       hostname = mkDefault cfg.hostName;
-      domains = lib.mapAttrs (_: domain: {
-        catch_all = domain.catchAll;
-        subaddress_separator = domain.subaddressSeparator;
-      }) cfg.domains;
-      accounts = lib.mapAttrs (_: account: { inherit (account) aliases quota; }) cfg.accounts;
+      domains = lib.mapAttrs (
+        _: domain:
+        given {
+          catch_all = domain.catchAll;
+          subaddress_separator = domain.subaddressSeparator;
+        }
+      ) cfg.domains;
+      accounts = lib.mapAttrs (_: account: given { inherit (account) aliases quota; }) cfg.accounts;
       inherit (cfg) aliases;
       tls = mkIf (cfg.tls.useACMEHost != null) {
         certificate = "${acme.directory}/fullchain.pem";

@@ -3,13 +3,21 @@
 let
   password = "correct horse battery";
   # Made while the test is built: nothing here is anybody's secret.
-  secrets = hostPkgs.runCommand "postern-test-secrets" { nativeBuildInputs = [ hostPkgs.openssl hostPkgs.libargon2 ]; } ''
-    mkdir $out
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 36500 \
-      -subj /CN=mail.example.org -addext subjectAltName=DNS:mail.example.org,DNS:server \
-      -keyout $out/tls.key -out $out/tls.crt
-    echo -n '${password}' | argon2 somesaltofalice -id -t 2 -k 19456 -p 1 -e > $out/alice
-  '';
+  secrets =
+    hostPkgs.runCommand "postern-test-secrets"
+      {
+        nativeBuildInputs = [
+          hostPkgs.openssl
+          hostPkgs.libargon2
+        ];
+      }
+      ''
+        mkdir $out
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 36500 \
+          -subj /CN=mail.example.org -addext subjectAltName=DNS:mail.example.org,DNS:server \
+          -keyout $out/tls.key -out $out/tls.crt
+        echo -n '${password}' | argon2 somesaltofalice -id -t 2 -k 19456 -p 1 -e > $out/alice
+      '';
 in
 {
   name = "postern-basic";
@@ -17,7 +25,13 @@ in
   nodes.server = {
     # As a secrets manager would put them there before the first service starts.
     systemd.tmpfiles.settings.postern-test = lib.genAttrs' [ "tls.key" "tls.crt" "alice" ] (
-      name: lib.nameValuePair "/run/secrets/${name}" { C = { argument = "${secrets}/${name}"; mode = "0600"; }; }
+      name:
+      lib.nameValuePair "/run/secrets/${name}" {
+        C = {
+          argument = "${secrets}/${name}";
+          mode = "0600";
+        };
+      }
     );
     services.postern = {
       enable = true;
@@ -37,7 +51,8 @@ in
     {
       environment.systemPackages = [
         pkgs.swaks
-        (pkgs.writers.writePython3Bin "read-mail" { } ''
+        (pkgs.writeScriptBin "read-mail" ''
+          #!${pkgs.python3.interpreter}
           import imaplib
           import ssl
 

@@ -11,7 +11,15 @@ let
   };
   input = {
     lib = lib // {
-      nixosSystem = arguments: import (nixpkgs + "/nixos/lib/eval-config.nix") ({ inherit lib; system = null; } // arguments);
+      nixosSystem =
+        arguments:
+        import (nixpkgs + "/nixos/lib/eval-config.nix") (
+          {
+            inherit lib;
+            system = null;
+          }
+          // arguments
+        );
     };
     legacyPackages.${system} = pkgs;
   };

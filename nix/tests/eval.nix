@@ -116,20 +116,37 @@ let
       expected = "mail.example.org";
     };
     testSettings = {
-      expr = (evaluate full).services.postern.settings.limits;
-      expected.message_size = "100 MiB";
+      expr = (evaluate full).services.postern.settings;
+      expected = {
+        hostname = "mail.example.org";
+        domains."example.org" = { };
+        accounts."alice@example.org" = {
+          aliases = [ "postmaster@example.org" ];
+          quota = "5 GiB";
+        };
+        aliases."info@example.org" = [ "alice@example.org" ];
+        limits.message_size = "100 MiB";
+      };
+    };
+    testUnitsAreWritten = {
+      expr =
+        lib.hasInfix "LoadCredential=tls.key:/run/secrets/mail.key"
+          (evaluate full).systemd.units."postern-keys.service".text;
+      expected = true;
     };
     testPasswordsGoToAuthAlone = {
       expr = lib.attrNames (
-        lib.filterAttrs (_: s: lib.any (lib.hasInfix "alice") (lib.toList (s.serviceConfig.LoadCredential or [ ])))
-          (evaluate full).systemd.services
+        lib.filterAttrs (
+          _: s: lib.any (lib.hasInfix "alice") (lib.toList (s.serviceConfig.LoadCredential or [ ]))
+        ) (evaluate full).systemd.services
       );
       expected = [ "postern-auth" ];
     };
     testKeysGoToKeysAlone = {
       expr = lib.attrNames (
-        lib.filterAttrs (_: s: lib.any (lib.hasInfix "mail.key") (lib.toList (s.serviceConfig.LoadCredential or [ ])))
-          (evaluate full).systemd.services
+        lib.filterAttrs (
+          _: s: lib.any (lib.hasInfix "mail.key") (lib.toList (s.serviceConfig.LoadCredential or [ ]))
+        ) (evaluate full).systemd.services
       );
       expected = [ "postern-keys" ];
     };
@@ -146,7 +163,9 @@ let
     };
     testTheSandboxIsThePackagesOwn = {
       expr = lib.any (s: s.serviceConfig ? PrivateNetwork) (
-        lib.attrValues (lib.filterAttrs (name: _: lib.hasPrefix "postern-" name) (evaluate full).systemd.services)
+        lib.attrValues (
+          lib.filterAttrs (name: _: lib.hasPrefix "postern-" name) (evaluate full).systemd.services
+        )
       );
       expected = false;
     };

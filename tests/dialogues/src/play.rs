@@ -17,8 +17,14 @@ const LAST: &str = "last of the dialogue";
 pub fn play(script: &Script) -> Result<(), String> {
     let appliance = Appliance::mta_test();
     let mut player = Player { appliance: &appliance, first: None, second: None, stored: Vec::new(), delivered: Vec::new() };
-    for (line, step) in &script.0 {
-        player.step(step).map_err(|e| format!("line {line}: {e}"))?;
+    for (at, (line, step)) in script.0.iter().enumerate() {
+        let failed = |e: String| format!("line {line}: {e}");
+        player.step(step).map_err(failed)?;
+        // On a port with TLS from the first byte, the handshake goes without saying.
+        let implicit = matches!(step, Step::Port(name) if name == "imaps" || name == "submissions");
+        if implicit && !matches!(script.0.get(at + 1), Some((_, Step::Tls))) {
+            player.step(&Step::Tls).map_err(failed)?;
+        }
     }
     (player.first, player.second) = (None, None);
     for (name, count) in std::mem::take(&mut player.stored) {

@@ -2,12 +2,12 @@
 
 client.py deliver CA HOST ADDRESS SENDER RECIPIENT        a message from standard input, to port 25 with STARTTLS; prints the reply
 client.py submit  CA HOST ADDRESS USER PASSWORD RECIPIENT   the same to port 465, logged in
-client.py fetch   CA HOST ADDRESS USER PASSWORD SUBJECT     waits for messages with this subject at port 993; prints them in base64, a line each
+client.py fetch   CA HOST ADDRESS USER PASSWORD SUBJECT     waits for messages with this subject at port 993; prints them as JSON
 
 Every command tries again until its time is up, as mail programs do; only a server that answers ends it earlier.
 """
-import base64
 import imaplib
+import json
 import smtplib
 import socket
 import ssl
@@ -49,7 +49,7 @@ def fetch(user, password, subject):
         if not numbers:
             raise OSError("not there yet")
         found = imap.uid("FETCH", b",".join(numbers).decode(), "(BODY.PEEK[])")[1]
-        return "\n".join(base64.b64encode(part[1]).decode() for part in found if isinstance(part, tuple))
+        return json.dumps([part[1].decode() for part in found if isinstance(part, tuple)])
 
 
 message = sys.stdin.buffer.read()

@@ -6,8 +6,13 @@ use crate::{
     root::{target, workspace},
     unit_files,
 };
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use std::{env, fs, ops::Deref, path::PathBuf, time::Duration};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use std::{
+    env, fs,
+    ops::Deref,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use test_support::skip;
 
 /// The host's mail name.
@@ -125,6 +130,11 @@ impl Appliance {
         pid.trim().parse().map_err(|e| Failure::new(format!("{}: {pid}: {e}", service.name)))
     }
 
+    /// The PEM file with the authority that its certificate is from, on the machine.
+    pub fn ca(&self) -> &Path {
+        &self.ca
+    }
+
     /// The private key of its certificate, for those who look where it must not be.
     pub fn tls_key(&self) -> &KeyPair {
         &self.key
@@ -140,9 +150,10 @@ impl Appliance {
         self.client("submit", &[user, PASSWORD, recipient], message)
     }
 
-    /// A user reads the messages with this subject through port 993, in base64.
+    /// A user reads the messages with this subject through port 993, waiting for the first.
     pub fn fetch(&self, user: &str, subject: &str) -> Result<Vec<String>, Failure> {
-        Ok(self.client("fetch", &[user, PASSWORD, subject], b"")?.lines().map(str::to_owned).collect())
+        let messages = self.client("fetch", &[user, PASSWORD, subject], b"")?;
+        serde_json::from_str(&messages).map_err(|e| Failure::new(format!("{e}: {messages}")))
     }
 
     fn client(&self, verb: &str, arguments: &[&str], input: &[u8]) -> Result<String, Failure> {
@@ -174,6 +185,8 @@ fn programs() -> Vec<PathBuf> {
 fn certificate() -> Result<(String, String, KeyPair), rcgen::Error> {
     let mut authority = CertificateParams::new(Vec::new())?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // Another name than the leaf's, which would look signed by itself.
+    authority.distinguished_name.push(DnType::CommonName, "authority of a test");
     let authority_key = KeyPair::generate()?;
     let authority_pem = authority.self_signed(&authority_key)?.pem();
     let key = KeyPair::generate()?;

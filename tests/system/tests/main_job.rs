@@ -45,9 +45,7 @@ fn a_user_sends_to_another_and_no_password_or_message_is_in_the_journal() {
 #[test]
 fn only_the_declared_ports_are_open_and_no_relaying_is_done() {
     let Some(appliance) = Appliance::start().unwrap() else { return };
-    let open = appliance
-        .sh("cut -d' ' -f1-5 /proc/net/tcp /proc/net/tcp6; cat /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6")
-        .unwrap();
+    let open = appliance.sh("cat /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6").unwrap();
     let mut ports: BTreeSet<u16> = BTreeSet::new();
     for line in open.lines().filter(|l| l.contains(" 0A ")) {
         let local = line.split_whitespace().nth(1).unwrap();

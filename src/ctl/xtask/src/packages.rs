@@ -17,13 +17,19 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("unshare", "util-linux"),
 ];
 
+/// A library that swaks finds at run time: a test asks perl for it, here its package is simply asked for together with swaks.
+const WITH_SWAKS: &str = "libnet-ssleay-perl";
+
 /// Installs what is missing where that is possible, and names the rest.
 pub(crate) fn install() {
     let missing = missing();
     if missing.is_empty() {
         return;
     }
-    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    let mut packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    if packages.contains(&"swaks") {
+        packages.push(WITH_SWAKS);
+    }
     if root() && found("apt-get") {
         note(&format!("xtask: installing {}", packages.join(" ")));
         let apt = |arguments: &[&str]| {

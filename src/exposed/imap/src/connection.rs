@@ -2,7 +2,7 @@ use crate::limits;
 use exposed_tls::{Inbox, Stream};
 use pure_imap::{Event, Fatal, Framer, Message, Out, Tag, response};
 use std::{io, time::Duration};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Why a session ends.
 #[derive(Debug, thiserror::Error)]
@@ -164,6 +164,20 @@ impl Connection {
         let code = code.map(response::Code::Plain);
         response::status(&mut self.out, None, response::Condition::Bye, code.as_ref(), text);
         self.close().await;
+        let _ = tokio::time::timeout(limits::GRACE, Box::pin(self.linger())).await;
+    }
+
+    /// Closing a socket that has bytes nobody read resets it, and the client may never see why: a little is read and dropped first.
+    async fn linger(&mut self) -> io::Result<()> {
+        let mut scratch = vec![0; limits::LINGER / 16];
+        let mut left = limits::LINGER;
+        while left > 0 {
+            match self.stream.read(&mut scratch).await? {
+                0 => break,
+                n => left = left.saturating_sub(n),
+            }
+        }
+        Ok(())
     }
 
     /// Writes what there is and ends the stream in order.

@@ -14,6 +14,8 @@ pub(crate) const STALLED: Duration = Duration::from_secs(5 * 60);
 pub(crate) const WRITE: Duration = Duration::from_secs(5 * 60);
 /// After which a session without work gives its buffers back.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
+/// Bytes read after the last words, within [`GRACE`].
+pub(crate) const LINGER: usize = 64 * 1024;
 /// Failed logins of one connection.
 pub(crate) const LOGIN_FAILURES: u32 = 3;
 /// BAD answers before login; a client that only errs is sent away.

@@ -161,7 +161,7 @@ async fn resynchronise(conn: &mut Connection, account: &mut Account, known: &QRe
 }
 
 /// RFC 9051 6.4.1 and 6.4.2.
-pub(crate) async fn close(conn: &mut Connection, account: &mut Account, expunge: bool) -> Result<Answer, Fault> {
+pub(crate) async fn close(account: &mut Account, expunge: bool) -> Result<Answer, Fault> {
     let Some(selected) = account.selected.take() else { return Ok(Answer::bad("No mailbox selected")) };
     if expunge && !selected.read_only {
         account.store.start(&Request::Expunge { mailbox: selected.id, uids: None }, &[]).await?;
@@ -172,6 +172,5 @@ pub(crate) async fn close(conn: &mut Connection, account: &mut Account, expunge:
         }
     }
     mailbox::closed(account).await?;
-    let _ = conn;
     Ok(Answer::ok(if expunge { "CLOSE completed" } else { "UNSELECT completed" }))
 }

@@ -22,7 +22,8 @@ pub(crate) struct Server {
     pub(crate) message_limit: u32,
 }
 
-/// Takes the listeners that were handed over: `imaps` (RFC 8314 3.2) and, only where it was declared, `imap` with STARTTLS.
+/// Takes what was handed over: the listener `imaps` (RFC 8314 3.2) and, only where it was declared, `imap` with STARTTLS; or the one
+/// `connection` of an `Accept=yes` unit (sd_listen_fds(3)), which is of `imaps`.
 pub(crate) fn start(mut process: Process) -> Result<impl Future<Output = Result<(), BoxError>>, BoxError> {
     let server = Arc::new(Server {
         tls: Tls::start(process.edge(KeysTls::NAME), &["imap"])?,
@@ -31,8 +32,10 @@ pub(crate) fn start(mut process: Process) -> Result<impl Future<Output = Result<
         message_limit: u32::try_from(process.config.limits.message_size.bytes()).unwrap_or(u32::MAX),
     });
     let per_peer = usize::try_from(process.config.limits.connections_per_peer).unwrap_or(usize::MAX);
-    let listeners: Vec<(OwnedFd, bool)> =
-        [("imaps", true), ("imap", false)].into_iter().filter_map(|(name, tls)| Some((process.optional_listener(name)?, tls))).collect();
+    let listeners: Vec<(OwnedFd, bool)> = [("imaps", true), ("imap", false), ("connection", true)]
+        .into_iter()
+        .filter_map(|(name, tls)| Some((process.optional_listener(name)?, tls)))
+        .collect();
     if listeners.is_empty() {
         return Err("no listener named imaps or imap was handed over".into());
     }

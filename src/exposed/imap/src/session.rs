@@ -328,8 +328,8 @@ impl Running {
         }
         match command {
             Command::Check => Ok(Answer::ok("CHECK completed")),
-            Command::Close => select::close(conn, account, true).await,
-            Command::Unselect => select::close(conn, account, false).await,
+            Command::Close => select::close(account, true).await,
+            Command::Unselect => select::close(account, false).await,
             Command::Expunge => change::expunge(conn, account, None).await,
             Command::UidExpunge(set) => change::expunge(conn, account, Some(&set)).await,
             Command::Search(query) => search::search(conn, account, tag, &query).await,

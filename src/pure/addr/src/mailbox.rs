@@ -102,7 +102,7 @@ mod tests {
         }
         let (a, b) = (MailboxName::new("a").unwrap(), MailboxName::new("a/b").unwrap());
         assert!(b.is_below(&a) && !a.is_below(&a) && !MailboxName::new("ab").unwrap().is_below(&a));
-        assert!(MailboxName::new(&"a/".repeat(16).trim_end_matches('/').to_owned()).is_ok());
+        assert!(MailboxName::new("a/".repeat(16).trim_end_matches('/')).is_ok());
         assert!(MailboxName::new(&format!("{}a", "a/".repeat(16))).is_err());
     }
 }

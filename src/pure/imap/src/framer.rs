@@ -480,6 +480,35 @@ mod tests {
         assert_eq!(run(&mut framer, b"abc{5}\r\na NOOP\r\n"), ["Line \"abc{5}\\r\\n\"", "Command \"a NOOP\\r\\n\""]);
     }
 
+    /// However the bytes are cut, the events are the same; whatever they are, nothing panics and little is held.
+    #[test]
+    fn any_bytes_in_any_pieces() {
+        let words: [&[u8]; 14] =
+            [b"a ", b"APPEND ", b"x ", b"{3}", b"{3+}", b"~{2+}", b"\r\n", b"\r\n", b"\n", b"(", b"\"q\" ", b"{99999}", b"\0", b"{0+}\r\n"];
+        let mut seed = 1u64;
+        let mut random = move |below: usize| {
+            // Knuth's MMIX generator: deterministic, and good enough to cut bytes.
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) as usize % below
+        };
+        for _ in 0..3_000 {
+            let input: Vec<u8> = (0..random(40)).flat_map(|_| words[random(words.len())].to_vec()).collect();
+            let mut whole = Framer::new();
+            whole.authenticated(1000);
+            let expected: String = run(&mut whole, &input).concat();
+            let mut cut = Framer::new();
+            cut.authenticated(1000);
+            let (mut seen, mut rest) = (String::new(), input.as_slice());
+            while !rest.is_empty() && !seen.contains("Fatal") {
+                let (piece, after) = rest.split_at(1 + random(rest.len()));
+                seen.push_str(&run(&mut cut, piece).concat());
+                rest = after;
+            }
+            assert_eq!(seen.replace("Chunk ", ""), expected.replace("Chunk ", ""), "{input:?}");
+            let _ = crate::parse::command(&input, crate::parse::Mode::default());
+        }
+    }
+
     #[test]
     fn append_before_login_is_no_message() {
         let mut framer = Framer::new();

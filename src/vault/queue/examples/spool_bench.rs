@@ -1,6 +1,6 @@
 //! Accepted messages a second, with fake scan, directory and store behind real sockets in this process.
 //!
-//! `cargo run --release --example spool_bench -p postern-queue --ignore-rust-version [BYTES] [DIRECTORY] [SECONDS]`
+//! `cargo run --release --example spool_bench -p postern-queue --ignore-rust-version [BYTES] [DIRECTORY] [SECONDS] [INSIDE]`
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout, reason = "a tool for developers")]
 
 #[path = "../tests/world/mod.rs"]
@@ -39,6 +39,7 @@ fn main() {
     let size: usize = args.next().map_or(4096, |a| a.parse().unwrap());
     let base = args.next().map_or_else(std::env::temp_dir, Into::into);
     let seconds: u64 = args.next().map_or(3, |a| a.parse().unwrap());
+    let inside = args.next().map_or(postern_queue::limits::MAX_INSIDE, |a| a.parse().unwrap());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     println!("{size} bytes; CPU is of the whole process: submitters, fakes and queue");
     println!(
@@ -46,15 +47,15 @@ fn main() {
         "submitters", "accepted/s", "delivered/s", "p50 ms", "p99 ms", "commits", "CPU us/msg", "writer us", "written/msg"
     );
     for submitters in [1usize, 10, 50] {
-        runtime.block_on(run(size, &base, submitters, Duration::from_secs(seconds)));
+        runtime.block_on(run(size, inside, &base, submitters, Duration::from_secs(seconds)));
     }
 }
 
-async fn run(size: usize, base: &std::path::Path, submitters: usize, time: Duration) {
+async fn run(size: usize, inside: u64, base: &std::path::Path, submitters: usize, time: Duration) {
     let world = World::with(true);
     let state = tempfile::tempdir_in(base).unwrap();
     let mut options = world.options(state.path());
-    options.limits = postern_queue::limits::Limits::default();
+    options.limits = postern_queue::limits::Limits { inside, ..Default::default() };
     options.clock = Arc::new(postern_queue::SystemClock);
     let life = Life::start(options);
     let mut message = world::MESSAGE.to_vec();

@@ -147,10 +147,10 @@ impl Engine {
         let Ok(permit) = self.permits.acquire().await else { return };
         let answer = ask(&self.store, &request, &[shared.message.as_fd()]).await;
         drop(request);
-        let session = shared.record.envelope.session;
+        let (session, peer) = (shared.record.envelope.session, shared.record.envelope.peer);
         let reason = match answer.map(|reply| reply.body) {
             Ok(Response::Delivered) => {
-                tracing::info!(MESSAGE = %id, %session, account = %owner.account, number, "delivered");
+                tracing::info!(MESSAGE = %id, %session, %peer, account = %owner.account, number, "delivered");
                 // Without a receiver the process is about to end.
                 let _ = self.delivered.send(Delivered { ticket: shared.ticket.clone(), number }).await;
                 return;
@@ -168,7 +168,7 @@ impl Engine {
         };
         drop(permit);
         tracing::info!(
-            MESSAGE = %id, %session, account = %owner.account, number, attempts = attempts.saturating_add(1), reason = reason.text(),
+            MESSAGE = %id, %session, %peer, account = %owner.account, number, attempts = attempts.saturating_add(1), reason = reason.text(),
             "delivery deferred"
         );
         self.failed(&shared.ticket, shared.received_at, number, attempts, reason);

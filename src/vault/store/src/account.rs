@@ -9,7 +9,9 @@
 use crate::{
     boxes::Boxes,
     error::{Result, StoreError},
-    limits::{GARBAGE_GRACE, MAX_ACCOUNT_KEYWORDS, MAX_GARBAGE, PAGE_CACHE_KIB, STATEMENTS, WAL_BACKSTOP_PAGES},
+    limits::{
+        BOOT_SLACK, GARBAGE_GRACE, MAX_ACCOUNT_KEYWORDS, MAX_GARBAGE, NUMBERS_LEFT_OUT, PAGE_CACHE_KIB, STATEMENTS, WAL_BACKSTOP_PAGES,
+    },
     schema,
     segment::{self, Body, Segments},
 };
@@ -76,6 +78,8 @@ pub(crate) struct State {
     pub(crate) tail: u64,
     /// Emails up to this number are known to be on disk.
     pub(crate) durable_email: i64,
+    /// When the machine was started that wrote this, in seconds since 1970.
+    pub(crate) boot: i64,
 }
 
 /// What the running transaction has done so far.
@@ -124,14 +128,14 @@ pub(crate) struct Account {
 
 impl Account {
     /// Opens the account in this directory, or makes it. `first`: no other opening came before in this process.
-    pub(crate) fn open(path: &Path, now: i64, first: bool) -> Result<Self> {
+    pub(crate) fn open(path: &Path, now: i64, boot: i64, first: bool) -> Result<Self> {
         let created = make_dir(path)?;
         let file = path.join("index.db");
         // SQLite gives its other files the mode of this one.
         drop(OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&file)?);
         let mut db = connect(&file)?;
-        let filled = schema::migrate(&mut db, |db| fill(db, now))?;
-        let dir = File::open(path)?;
+        let filled = schema::migrate(&mut db, |db| fill(db, now, boot))?;
+        let dir = Arc::new(File::open(path)?);
         if created || filled {
             dir.sync_all()?;
             if let Some(parent) = path.parent() {
@@ -143,9 +147,9 @@ impl Account {
             state: State::default(),
             boxes: Boxes::default(),
             keywords: Vec::new(),
-            segments: Segments::new(dir.try_clone()?.into()),
+            segments: Segments::new(dir.clone()),
             path: path.to_owned(),
-            dir: Arc::new(dir),
+            dir,
             log: None,
             running: Running::default(),
             news: News::default(),
@@ -158,7 +162,7 @@ impl Account {
         account.garbage =
             account.db.query_row("SELECT count(*), coalesce(sum(len), 0) FROM garbage", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         if first {
-            account.recover()?;
+            account.recover(boot)?;
         }
         Ok(account)
     }
@@ -167,7 +171,7 @@ impl Account {
         self.state = self
             .db
             .prepare_cached(
-                "SELECT modseq, next_mailbox, next_email, uid_validity, used, messages, segment, tail, durable_email FROM state",
+                "SELECT modseq, next_mailbox, next_email, uid_validity, used, messages, segment, tail, durable_email, boot FROM state",
             )?
             .query_row([], |row| {
                 Ok(State {
@@ -180,6 +184,7 @@ impl Account {
                     segment: row.get(6)?,
                     tail: row.get(7)?,
                     durable_email: row.get(8)?,
+                    boot: row.get(9)?,
                 })
             })?;
         self.boxes = Boxes::load(&self.db)?;
@@ -194,7 +199,10 @@ impl Account {
     }
 
     /// What an earlier process left: messages whose bytes did not reach the disk, and segments of transactions that never were.
-    fn recover(&mut self) -> Result<()> {
+    fn recover(&mut self, boot: i64) -> Result<()> {
+        if self.state.boot.abs_diff(boot) > BOOT_SLACK {
+            self.write(|account| account.skip_numbers(boot))?;
+        }
         let mut broken = Vec::new();
         let mut unsynced = BTreeSet::from([self.state.segment]);
         {
@@ -230,6 +238,16 @@ impl Account {
         self.dirty.dir = Some(self.dir.clone());
         self.dirty.email = self.state.next_email.saturating_sub(1);
         self.dirty.log = self.log()?;
+        Ok(())
+    }
+
+    /// After a power cut, the newest UIDs and modification sequences that clients saw may not have reached the disk. None of them may be
+    /// given again to something else, so some are left out.
+    fn skip_numbers(&mut self, boot: i64) -> Result<()> {
+        self.state.boot = boot;
+        self.state.modseq = self.state.modseq.saturating_add(i64::from(NUMBERS_LEFT_OUT));
+        self.state.next_email = self.state.next_email.saturating_add(i64::from(NUMBERS_LEFT_OUT));
+        self.boxes.skip_uids(NUMBERS_LEFT_OUT);
         Ok(())
     }
 
@@ -281,7 +299,7 @@ impl Account {
         self.db
             .prepare_cached(
                 "UPDATE state SET modseq = ?, next_mailbox = ?, next_email = ?, uid_validity = ?, used = ?, messages = ?, segment = ?,
-                 tail = ?, durable_email = ?",
+                 tail = ?, durable_email = ?, boot = ?",
             )?
             .execute(params![
                 s.modseq,
@@ -292,7 +310,8 @@ impl Account {
                 s.messages,
                 s.segment,
                 s.tail,
-                s.durable_email
+                s.durable_email,
+                s.boot
             ])?;
         Ok(())
     }
@@ -523,10 +542,10 @@ fn connect(file: &Path) -> Result<Connection> {
     Ok(db)
 }
 
-fn fill(db: &Connection, now: i64) -> Result<()> {
+fn fill(db: &Connection, now: i64, boot: i64) -> Result<()> {
     // UIDVALIDITY grows from the time of creation, so that an account that was lost and made again has other ones.
     let seed = u32::try_from(now).unwrap_or(1).max(1);
-    db.execute("INSERT INTO state VALUES(1, 1, 1, 1, ?, 0, 0, 1, 0, 0)", [seed])?;
+    db.execute("INSERT INTO state VALUES(1, 1, 1, 1, ?, 0, 0, 1, 0, 0, ?)", params![seed, boot])?;
     db.execute("INSERT INTO segment(id, live) VALUES(1, 0)", [])?;
     crate::boxes::fill(db)
 }

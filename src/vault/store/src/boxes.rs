@@ -153,6 +153,14 @@ impl Boxes {
         Ok(row)
     }
 
+    /// Leaves out UIDs in every mailbox, as far as there are any left.
+    pub(crate) fn skip_uids(&mut self, count: u32) {
+        for row in self.rows.values_mut().filter(|r| r.selectable) {
+            row.uid_next = row.uid_next.checked_add(count).unwrap_or(row.uid_next);
+            self.touched.insert(row.id);
+        }
+    }
+
     /// The number of a mailbox that can hold messages.
     pub(crate) fn target(&self, name: &MailboxName) -> std::result::Result<u32, Refusal> {
         self.by_name(name).filter(|r| r.selectable).map(|r| r.id).ok_or(Refusal::NoSuchMailbox)

@@ -8,7 +8,7 @@ use crate::{
     account::{Account, Dirty, News},
     deliver::Waiting,
     error::Result,
-    limits::{MAX_BATCH, WAL_CHECKPOINT},
+    limits::{MAX_BATCH, WAL_CHECKPOINT, WAL_TIDY},
     store::Store,
 };
 use pure_addr::AccountId;
@@ -127,7 +127,15 @@ impl Cell {
             None => {
                 store.make_room();
                 let first = !self.known.load(Ordering::Relaxed);
-                let account = Account::open(&store.path_of(self.id), store.now(), first)?;
+                let open = || Account::open(&store.path_of(self.id), store.now(), store.options.boot, first);
+                let account = match open() {
+                    Err(error) if error.is_out_of_files() => {
+                        // Fewer than were hoped for: others have to go first.
+                        store.close_some(usize::MAX);
+                        open()?
+                    }
+                    result => result?,
+                };
                 self.known.store(true, Ordering::Relaxed);
                 self.is_open.store(true, Ordering::Relaxed);
                 store.opened(1);
@@ -278,10 +286,11 @@ impl Cell {
         self.drain(store);
     }
 
-    /// Closes the account if nobody uses it now. `tidy`: with its log checkpointed.
-    pub(crate) fn close_if_free(self: &Arc<Self>, store: &Arc<Store>, tidy: bool) {
+    /// Closes the account if nobody uses it now.
+    pub(crate) fn close_if_free(self: &Arc<Self>, store: &Arc<Store>) {
         if let Some(mut guard) = try_lock(&self.account) {
-            if tidy && let Some(Err(error)) = guard.as_mut().map(Account::checkpoint) {
+            let long = guard.as_mut().filter(|account| account.log_len() > WAL_TIDY);
+            if let Some(Err(error)) = long.map(Account::checkpoint) {
                 tracing::error!(account = %self.id, %error, "checkpoint failed");
             }
             self.close(store, &mut guard);

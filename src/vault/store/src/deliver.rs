@@ -70,18 +70,21 @@ impl Deliver {
         let sealed = SealedMessage::from_fd(fd, MAX_MESSAGE).map_err(|_| Error::Malformed("no sealed message"))?;
         let body = Body::new(&prefix, sealed)?;
         let Ok(prepared) = Prepared::new(index, body.len()) else {
-            tracing::error!(message = %message, account = %owner.account, "the index is not one of this message");
+            tracing::error!(MESSAGE = %message, account = %owner.account, "the index is not one of this message");
             return Ok(Response::Unavailable);
         };
         let large = body.is_large();
         let (verdict, answer) = oneshot::channel();
         let cell = self.0.cell(owner.account);
-        let message = ordered(message.0);
+        let id = message;
+        let message = ordered(id.0);
         cell.enqueue(Waiting { message, number, mailbox, quota: owner.quota, received_at, body, prepared, verdict });
         // Lets the deliveries that came along with this one join its transaction.
         tokio::task::yield_now().await;
         self.drain(&cell, large);
-        answer.await.map_err(|_| Error::Refused)
+        let verdict = answer.await.map_err(|_| Error::Refused)?;
+        tracing::info!(MESSAGE = %id, account = %owner.account, number, ?verdict, "stored");
+        Ok(verdict)
     }
 
     fn drain(&self, cell: &Arc<Cell>, large: bool) {

@@ -36,6 +36,18 @@ impl From<wire::Error> for StoreError {
 }
 
 impl StoreError {
+    /// Whether this may be for want of file descriptors.
+    pub(crate) fn is_out_of_files(&self) -> bool {
+        match self {
+            Self::Sql(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen),
+            Self::Io(error) => {
+                let code = rustix::io::Errno::from_io_error(error);
+                code == Some(rustix::io::Errno::MFILE) || code == Some(rustix::io::Errno::NFILE)
+            }
+            _ => false,
+        }
+    }
+
     /// What a session is told.
     pub(crate) fn refusal(&self) -> Refusal {
         match self {

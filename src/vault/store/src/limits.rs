@@ -4,10 +4,16 @@ use std::time::Duration;
 
 /// Accounts whose database is open at a time; the least recently used is closed for another.
 pub const MAX_OPEN_ACCOUNTS: usize = 1_024;
-/// An account nobody has used for this long is checkpointed and closed.
+/// An account nobody has used for this long is closed.
 pub const IDLE_ACCOUNT: Duration = Duration::from_secs(20);
+/// The same while more than [`CROWD`] are open: each costs about 300 KiB.
+pub const IDLE_IN_CROWD: Duration = Duration::from_secs(3);
+/// Open accounts that are no crowd yet.
+pub const CROWD: usize = 64;
+/// Bytes of a write-ahead log that are worth a checkpoint when the account is closed; the next opening reads what is left.
+pub const WAL_TIDY: u64 = 256 * 1024;
 /// How often the store looks for idle accounts, expired garbage and changes that nobody has asked to sync.
-pub const HOUSEKEEPING: Duration = Duration::from_secs(5);
+pub const HOUSEKEEPING: Duration = Duration::from_secs(3);
 /// KiB of database pages one open account may cache.
 pub const PAGE_CACHE_KIB: i64 = 128;
 /// Prepared statements one open account keeps.
@@ -78,3 +84,8 @@ pub const MAX_TEXT_KEY: usize = 4 * 1024;
 pub const SEARCH_TIME: Duration = Duration::from_secs(60);
 /// Messages read into memory at a time by requests that change many.
 pub const CHANGE_STEP: usize = 4_096;
+
+/// Seconds by which the time of the machine's start may seem to differ without another start.
+pub const BOOT_SLACK: u64 = 120;
+/// UIDs and modification sequences that are left out after another start of the machine; more than can be given between two syncs.
+pub const NUMBERS_LEFT_OUT: u32 = 65_536;

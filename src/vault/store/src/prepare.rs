@@ -81,7 +81,7 @@ fn headers(fields: &[(String, String)]) -> String {
         // A line break inside would make one field look like two.
         let flat = |text: &str| text.replace(['\n', '\r'], " ");
         // Writing to a string cannot fail.
-        let _ = writeln!(out, "{}: {}", flat(name).replace(':', " "), flat(value));
+        let _ = writeln!(out, "{}: {}", fold(&flat(name).replace(':', " ")), flat(value));
     }
     out
 }

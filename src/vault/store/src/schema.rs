@@ -18,7 +18,8 @@ CREATE TABLE state(
   messages INTEGER NOT NULL,
   segment INTEGER NOT NULL,
   tail INTEGER NOT NULL,
-  durable_email INTEGER NOT NULL
+  durable_email INTEGER NOT NULL,
+  boot INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE mailbox(
   id INTEGER PRIMARY KEY,

@@ -89,13 +89,13 @@ fn pieces(len: u64, mut each: impl FnMut(&mut [u8], u64) -> io::Result<()>) -> i
 
 #[derive(Debug)]
 pub(crate) struct Segments {
-    dir: OwnedFd,
+    dir: Arc<File>,
     writer: Option<(u32, Arc<File>)>,
     readers: HashMap<u32, File>,
 }
 
 impl Segments {
-    pub(crate) fn new(dir: OwnedFd) -> Self {
+    pub(crate) fn new(dir: Arc<File>) -> Self {
         Self { dir, writer: None, readers: HashMap::new() }
     }
 

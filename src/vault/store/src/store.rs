@@ -4,9 +4,10 @@ use crate::{
     account::Dirty,
     cell::{Cell, lock},
     error::Result,
-    limits::{HOUSEKEEPING, IDLE_ACCOUNT, MAX_OPEN_ACCOUNTS, SYNC_EACH},
+    limits::{CROWD, HOUSEKEEPING, IDLE_ACCOUNT, IDLE_IN_CROWD, MAX_OPEN_ACCOUNTS, SYNC_EACH},
 };
 use pure_addr::AccountId;
+use rustix::time::{ClockId, clock_gettime};
 use std::{
     collections::HashMap,
     fmt,
@@ -34,6 +35,8 @@ pub struct Options {
     pub max_open: usize,
     /// The time.
     pub clock: Clock,
+    /// When the machine was started, in seconds since 1970.
+    pub boot: i64,
     /// Who indexes appended messages.
     pub scan: Client<ScanForStore>,
 }
@@ -51,7 +54,8 @@ impl Options {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
         };
-        Self { message_limit, max_open: MAX_OPEN_ACCOUNTS, clock: Arc::new(clock), scan }
+        let boot = clock().saturating_sub(clock_gettime(ClockId::Boottime).tv_sec);
+        Self { message_limit, max_open: MAX_OPEN_ACCOUNTS, clock: Arc::new(clock), boot, scan }
     }
 }
 
@@ -120,16 +124,19 @@ impl Store {
         }
     }
 
-    /// Closes the accounts that were used least recently, some at a time, when as many as may be are open.
+    /// Closes some of the accounts that were used least recently, when as many as may be are open.
     pub(crate) fn make_room(self: &Arc<Self>) {
-        if self.open.load(Ordering::Relaxed) < self.options.max_open {
-            return;
+        if self.open.load(Ordering::Relaxed) >= self.options.max_open {
+            // Some at a time, since it takes a look at all.
+            self.close_some((self.options.max_open / 16).max(1));
         }
+    }
+
+    /// Closes this many accounts that nobody uses now, those used least recently first.
+    pub(crate) fn close_some(self: &Arc<Self>, count: usize) {
         let mut open: Vec<Arc<Cell>> = lock(&self.cells).values().filter(|c| c.is_open.load(Ordering::Relaxed)).cloned().collect();
         open.sort_by_key(|cell| cell.last_used.load(Ordering::Relaxed));
-        let surplus = (self.options.max_open / 16).max(1);
-        // Closed ones that somebody waits for are opened again by whoever waits.
-        let closed = open.iter().filter(|cell| cell.evict(self)).take(surplus).count();
+        let closed = open.iter().filter(|cell| cell.evict(self)).take(count).count();
         tracing::debug!(closed, "closed accounts to make room");
     }
 
@@ -198,12 +205,13 @@ impl Store {
         let store = self.clone();
         let work = tokio::task::spawn_blocking(move || {
             let now = store.now();
-            let idle = u64::try_from(IDLE_ACCOUNT.as_millis()).unwrap_or(u64::MAX);
             let open: Vec<Arc<Cell>> = lock(&store.cells).values().filter(|c| c.is_open.load(Ordering::Relaxed)).cloned().collect();
+            let idle = if open.len() > CROWD { IDLE_IN_CROWD } else { IDLE_ACCOUNT };
+            let idle = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
             for cell in open {
                 cell.release(&store, now);
                 if store.uptime().saturating_sub(cell.last_used.load(Ordering::Relaxed)) > idle {
-                    cell.close_if_free(&store, true);
+                    cell.close_if_free(&store);
                 }
             }
         });

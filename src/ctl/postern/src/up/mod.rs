@@ -69,10 +69,12 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: Options) -> Result<(), Failure> {
     let shown = state::create(&options.state.clone().map_or_else(default_state, Ok)?)?;
-    let separation = privilege::prepare(&shown)?;
+    let bin = options.bin.clone().map_or_else(beside_us, Ok)?;
+    let others: Vec<PathBuf> = [Some(&bin), options.config.as_ref(), options.accounts.as_ref()].into_iter().flatten().cloned().collect();
+    let separation = privilege::prepare(&shown, &others)?;
     let state = State::open(&shown, separation, options.config.as_deref(), options.accounts.as_deref())?;
     let ports = Ports::bind(options.port_base)?;
-    let bin = state.binaries(&options.bin.clone().map_or_else(beside_us, Ok)?)?;
+    let bin = state.binaries(&bin)?;
     let accounts = state.passwords()?;
     state.hand_out()?;
     let runtime =
@@ -112,7 +114,7 @@ async fn rise(
     give_passwords(state, accounts).await?;
     answers(state, ports, accounts, supervisor).await?;
     let report = Report { state, ports, accounts, pids: supervisor.pids() };
-    if options.json { say(report.json()) } else { report.print() }
+    if options.json { say(report.json()?) } else { report.print() }
 }
 
 /// Every account exists and has the password that the report will name.

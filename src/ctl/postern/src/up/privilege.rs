@@ -35,8 +35,8 @@ pub(super) struct Separation {
     pub(super) root: PathBuf,
 }
 
-/// Decides it, and gives up everything else. Call it while there is one thread.
-pub(super) fn prepare(state: &Path) -> Result<Separation, Failure> {
+/// Decides it, and gives up everything else; `others` are read later. Call it while there is one thread.
+pub(super) fn prepare(state: &Path, others: &[PathBuf]) -> Result<Separation, Failure> {
     let failed = |e: caps::errors::CapsError| Failure::new("capabilities", e);
     let permitted = caps::read(None, CapSet::Permitted).map_err(failed)?;
     let users = rustix::process::geteuid().is_root() && TO_SUPERVISE.iter().chain(&TO_PREPARE).all(|c| permitted.contains(c));
@@ -48,7 +48,7 @@ pub(super) fn prepare(state: &Path) -> Result<Separation, Failure> {
         };
         open(state).map_err(|e| Failure::new(state.display(), plain(&e)))?;
         if !reachable(state) {
-            root = show_elsewhere(state)?;
+            root = show_elsewhere(state, others)?;
         }
     }
     if permitted.contains(&Capability::CAP_SETPCAP) {
@@ -83,8 +83,10 @@ pub(super) fn reachable(path: &Path) -> bool {
 
 /// A directory below, say, /root is closed to the daemons' users. It is bound to another place that only `up` and its children see.
 #[expect(deprecated, reason = "sound without CLONE_FILES; the replacement is unsafe")]
-fn show_elsewhere(state: &Path) -> Result<PathBuf, Failure> {
-    let place = PLACES.iter().map(Path::new).find(|p| p.is_dir() && !state.starts_with(p) && reachable(p));
+fn show_elsewhere(state: &Path, others: &[PathBuf]) -> Result<PathBuf, Failure> {
+    // What is below the place can no longer be seen.
+    let hidden = |place: &Path| others.iter().any(|path| path.canonicalize().is_ok_and(|path| path.starts_with(place)));
+    let place = PLACES.iter().map(Path::new).find(|p| p.is_dir() && !state.starts_with(p) && !hidden(p) && reachable(p));
     let result = match place {
         Some(place) => rustix::thread::unshare(UnshareFlags::NEWNS)
             .and_then(|()| mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE))

@@ -3,7 +3,8 @@
 use super::{ports::Ports, state::State};
 use crate::{Failure, say};
 use pure_addr::Address;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use std::collections::BTreeMap;
 use wire::edge::auth_control::Password;
 
 /// What is said.
@@ -20,20 +21,23 @@ impl Report<'_> {
         self.state.config.domains.keys().next().map(ToString::to_string).unwrap_or_default()
     }
 
-    /// One line.
-    pub(super) fn json(&self) -> Value {
-        let accounts: Vec<Value> =
-            self.accounts.iter().map(|(address, password)| json!({"address": address.to_string(), "password": password.0})).collect();
-        let pids: Map<String, Value> = self.pids.iter().map(|(name, pid)| ((*name).to_owned(), json!(pid))).collect();
-        json!({
-            "ready": true,
-            "ports": self.ports.numbers(),
-            "domain": self.domain(),
-            "accounts": accounts,
-            "ca": self.state.authority().to_string_lossy(),
-            "state": self.state.shown.to_string_lossy(),
-            "pids": pids,
-        })
+    /// One line, its keys in this order.
+    pub(super) fn json(&self) -> Result<String, Failure> {
+        let port = |name| self.ports.number(name);
+        let line = Line {
+            ready: true,
+            ports: PortNumbers { mx: port("mx"), submission: port("submission"), submissions: port("submissions"), imaps: port("imaps") },
+            domain: self.domain(),
+            accounts: self
+                .accounts
+                .iter()
+                .map(|(address, password)| Login { address: address.to_string(), password: &password.0 })
+                .collect(),
+            ca: self.state.authority().to_string_lossy().into_owned(),
+            state: self.state.shown.to_string_lossy().into_owned(),
+            pids: self.pids.iter().copied().collect(),
+        };
+        serde_json::to_string(&line).map_err(|e| Failure::new("report", e))
     }
 
     /// For a person.
@@ -69,6 +73,31 @@ impl Report<'_> {
         }
         Ok(())
     }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    ready: bool,
+    ports: PortNumbers,
+    domain: String,
+    accounts: Vec<Login<'a>>,
+    ca: String,
+    state: String,
+    pids: BTreeMap<&'static str, u32>,
+}
+
+#[derive(Serialize)]
+struct PortNumbers {
+    mx: u16,
+    submission: u16,
+    submissions: u16,
+    imaps: u16,
+}
+
+#[derive(Serialize)]
+struct Login<'a> {
+    address: String,
+    password: &'a str,
 }
 
 /// For a POSIX shell.

@@ -1,6 +1,8 @@
 //! The store through its sockets, as the queue, auth and the front ends see it.
 
 #[cfg(test)]
+mod confined;
+#[cfg(test)]
 mod delivery;
 #[cfg(test)]
 mod mailboxes;

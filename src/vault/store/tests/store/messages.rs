@@ -204,7 +204,7 @@ async fn copies_share_the_body_and_keep_flags() {
     // The original goes, the copy stays readable, also after housekeeping.
     front.rows(&set(inbox, &[(2, 2)], FlagChange::Add, flags(&[SystemFlags::DELETED], &[]))).await;
     front.parts(&Request::Expunge { mailbox: inbox, uids: None }).await;
-    world.store.housekeep().await;
+    world.housekeep().await;
     assert!(front.bodies(archive.id, &[(1, 1)]).await[0].ends_with(b"1"));
 
     let moved = front.call(&copy(&[(1, 3)], "Archive", true)).await;
@@ -285,10 +285,10 @@ async fn expunged_bytes_are_released_when_nobody_can_read_them() {
     let inbox = front.id("INBOX").await;
     front.rows(&set(inbox, &[(2, 3)], FlagChange::Add, flags(&[SystemFlags::DELETED], &[]))).await;
     front.parts(&Request::Expunge { mailbox: inbox, uids: None }).await;
-    world.store.housekeep().await;
+    world.housekeep().await;
     assert_eq!(blocks(), full, "a session may still be reading");
     world.clock.fetch_add(postern_store::limits::GARBAGE_GRACE + 1, std::sync::atomic::Ordering::Relaxed);
-    world.store.housekeep().await;
+    world.housekeep().await;
     assert!(blocks() < full * 6 / 10, "{} of {full}", blocks());
     let bodies = front.bodies(inbox, &[(1, 4)]).await;
     assert!(bodies.len() == 2 && bodies.iter().all(|b| b.ends_with(text.as_bytes())));

@@ -44,7 +44,7 @@ async fn nothing_answered_is_lost_when_the_process_is_killed() {
         front.append("Sent", &[(mail(n), flags(&[], &[]))]).await;
         if n == 4 {
             // An account that is tidied and closed is the same as one that is not.
-            world.store.housekeep().await;
+            world.housekeep().await;
         }
         world = world.killed();
         let mut front = world.session().await;
@@ -150,7 +150,7 @@ async fn expunged_bytes_outlive_the_removal() {
     for n in 0..3 {
         world.deliver(n, &mail(n)).await;
     }
-    world.store.housekeep().await;
+    world.housekeep().await;
     let before = world.killed();
     let mut front = world.session().await;
     let inbox = front.id("INBOX").await;
@@ -169,7 +169,7 @@ async fn expunged_bytes_outlive_the_removal() {
     assert_eq!(texts(&mut mixed.session().await).await, ["text 0", "text 1", "text 2"]);
     // Then the segment is emptied and the account lives on.
     drop(front);
-    world.store.housekeep().await;
+    world.housekeep().await;
     world.deliver(9, &mail(9)).await;
     let world = world.killed();
     assert_eq!(texts(&mut world.session().await).await, ["text 9"]);
@@ -179,7 +179,7 @@ async fn expunged_bytes_outlive_the_removal() {
 async fn a_newer_or_damaged_database_is_unavailable_and_left_alone() {
     let world = World::new();
     world.deliver(1, &mail(1)).await;
-    world.store.housekeep().await;
+    world.housekeep().await;
     let damaged = world.cut(|files| {
         let _ = fs::remove_file(files.join("index.db-wal"));
         fs::write(files.join("index.db"), b"not a database at all, but long enough to be looked at as one").unwrap();
@@ -191,6 +191,29 @@ async fn a_newer_or_damaged_database_is_unavailable_and_left_alone() {
     assert!(fs::read(damaged.files(ALICE).join("index.db")).unwrap().starts_with(b"not a database"));
     // Other accounts are not concerned.
     assert_eq!(damaged.deliver_to(2, 2, &mail(2), "INBOX").await, Delivered::Delivered);
+}
+
+/// A power cut may take back UIDs and modification sequences that clients have seen: none is given to another message.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_number_is_given_twice_across_a_power_cut() {
+    let world = World::new();
+    world.deliver(0, &mail(0)).await;
+    world.housekeep().await;
+    let disk = world.killed();
+    for n in 1..5 {
+        world.deliver(n, &mail(n)).await;
+    }
+    let seen = world.session().await.mailbox("INBOX").await;
+    // None of the four had reached the disk.
+    let world = disk.rebooted();
+    world.deliver(9, &mail(9)).await;
+    let mut front = world.session().await;
+    let (uids, now) = front.open("INBOX").await;
+    assert_eq!((uids.len(), uids[0], now.uid_validity), (2, 1, seen.uid_validity));
+    assert!(uids[1] >= seen.uid_next && now.highest_modseq > seen.highest_modseq);
+    let world = world.killed();
+    world.deliver(10, &mail(10)).await;
+    assert_eq!(world.session().await.open("INBOX").await.0[2], uids[1] + 1);
 }
 
 fn cut_tail(path: &Path, bytes: u64) {

@@ -38,11 +38,19 @@ pub(crate) const NOW: i64 = 1_790_000_000;
 
 pub(crate) struct World {
     pub(crate) dir: Arc<TempDir>,
-    pub(crate) store: Arc<Store>,
+    store: Option<Arc<Store>>,
     pub(crate) queue: Client<StoreDeliver>,
     pub(crate) auth: Client<StoreGrant>,
     pub(crate) clock: Arc<AtomicI64>,
     pub(crate) quota: Option<u64>,
+    boot: i64,
+}
+
+/// What PID 1 holds for the store.
+pub(crate) struct Sockets {
+    pub(crate) deliver: OwnedFd,
+    pub(crate) grant: OwnedFd,
+    pub(crate) edges: PathBuf,
 }
 
 impl World {
@@ -51,6 +59,10 @@ impl World {
     }
 
     pub(crate) fn with(dir: Arc<TempDir>, max_open: usize) -> Self {
+        Self::booted(dir, max_open, NOW - 1_000)
+    }
+
+    fn booted(dir: Arc<TempDir>, max_open: usize, boot: i64) -> Self {
         // Sockets of their own for every world, so that two can share a directory's contents.
         let sockets = dir.path().join(format!("sockets-{}", fs::read_dir(dir.path()).unwrap().count()));
         fs::create_dir(&sockets).unwrap();
@@ -60,6 +72,7 @@ impl World {
         let time = clock.clone();
         let options = Options {
             max_open,
+            boot,
             clock: Arc::new(move || time.load(Ordering::Relaxed)),
             ..Options::new(32 << 20, Client::new(sockets.join("scan")))
         };
@@ -69,22 +82,46 @@ impl World {
         let grant = listener(&sockets.join("grant"));
         tokio::spawn(serve::<StoreGrant, _>(grant, Arc::new(Grant(store.clone()))));
         let (queue, auth) = (Client::new(sockets.join("deliver")), Client::new(sockets.join("grant")));
-        Self { dir, store, queue, auth, clock, quota: None }
+        Self { dir, store: Some(store), queue, auth, clock, quota: None, boot }
+    }
+
+    /// Clients and sockets for a process of its own; its state directory is `state`.
+    pub(crate) fn outside() -> (Self, Sockets) {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        fs::create_dir_all(dir.path().join("state")).unwrap();
+        fs::create_dir_all(dir.path().join(ScanForStore::NAME)).unwrap();
+        let scan = listener(&dir.path().join(ScanForStore::NAME).join("sock"));
+        tokio::spawn(serve::<ScanForStore, _>(scan, Arc::new(Scan)));
+        let [deliver, grant] = [dir.path().join("deliver"), dir.path().join("grant")];
+        let sockets = Sockets { deliver: listener(&deliver), grant: listener(&grant), edges: dir.path().to_owned() };
+        let (queue, auth) = (Client::new(deliver), Client::new(grant));
+        (Self { dir, store: None, queue, auth, clock: Arc::default(), quota: None, boot: 0 }, sockets)
+    }
+
+    pub(crate) async fn housekeep(&self) {
+        self.store.as_ref().unwrap().housekeep().await;
     }
 
     /// What another process would find if this one were killed now.
     pub(crate) fn killed(&self) -> Self {
-        let copy = Arc::new(tempfile::tempdir().unwrap());
-        copy_dir(&self.dir.path().join("accounts"), &copy.path().join("accounts"));
-        Self::with(copy, 64)
+        self.cut(|_| {})
+    }
+
+    /// The same after a new start of the machine.
+    pub(crate) fn rebooted(&self) -> Self {
+        Self::booted(self.copied(|_| {}), 64, NOW)
     }
 
     /// The same after `damage` was done to alice's directory.
     pub(crate) fn cut(&self, damage: impl FnOnce(&Path)) -> Self {
+        Self::booted(self.copied(damage), 64, self.boot)
+    }
+
+    fn copied(&self, damage: impl FnOnce(&Path)) -> Arc<TempDir> {
         let copy = Arc::new(tempfile::tempdir().unwrap());
         copy_dir(&self.dir.path().join("accounts"), &copy.path().join("accounts"));
         damage(&copy.path().join(format!("accounts/{ALICE:016x}")));
-        Self::with(copy, 64)
+        copy
     }
 
     pub(crate) fn files(&self, account: u64) -> PathBuf {
