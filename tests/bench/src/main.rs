@@ -94,9 +94,10 @@ fn main() -> Result<(), Failure> {
         let time = Duration::from_millis(if options.quick { 200 } else { 3_000 });
         writeln!(out, "disk: {:>8.0} fdatasync/s with {threads} threads", disk::fdatasync_rate(&state, threads, time)?)?;
     }
-    let mut stacks = vec![Stack::postern(&options.bin.canonicalize()?, &state.join("postern"))?];
+    let mailboxes = if options.quick { 20 } else { 1_000 };
+    let mut stacks = vec![Stack::postern(&options.bin.canonicalize()?, &state.join("postern"), mailboxes)?];
     if options.against.is_some() {
-        stacks.push(Stack::postfix_dovecot(&state.join("peer"))?);
+        stacks.push(Stack::postfix_dovecot(&state.join("peer"), mailboxes)?);
     }
     for stack in &stacks {
         writeln!(out, "{}: {:.1} MiB PSS in {} processes at rest", stack.name, mib(stack.meter.pss()), stack.meter.processes())?;
@@ -129,7 +130,7 @@ fn measure(case: &Case, stack: &mut Stack, run: u32, quick: bool) -> Result<Run,
         sessions: case.sessions.min(messages),
         messages,
         size: case.size,
-        mailboxes: case.mailboxes,
+        mailboxes: if quick { case.mailboxes.min(20) } else { case.mailboxes },
         connection_per_message: case.connection_per_message,
         run,
     };

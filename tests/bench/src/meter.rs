@@ -31,9 +31,9 @@ impl Meter {
         Ok(Self(dir))
     }
 
-    /// A shell prefix that puts what follows into the cgroup.
-    pub(crate) fn join_prefix(&self) -> String {
-        format!("echo $$ > {} && exec ", self.0.join("cgroup.procs").display())
+    /// A shell command that puts its shell, and so all that it starts, into the cgroup.
+    pub(crate) fn join_command(&self) -> String {
+        format!("echo $$ > {}", self.0.join("cgroup.procs").display())
     }
 
     fn pids(&self) -> Vec<u32> {

@@ -9,8 +9,6 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-const MAILBOXES: u32 = 1_000;
-
 /// A running mail server.
 #[derive(Debug)]
 pub(crate) struct Stack {
@@ -62,14 +60,14 @@ impl Log {
 }
 
 impl Stack {
-    /// `postern up` with a thousand declared accounts, everything confined.
-    pub(crate) fn postern(bin: &Path, state: &Path) -> Result<Self, Failure> {
+    /// `postern up` with declared accounts, everything confined.
+    pub(crate) fn postern(bin: &Path, state: &Path, mailboxes: u32) -> Result<Self, Failure> {
         if state.exists() {
             fs::remove_dir_all(state)?;
         }
         fs::create_dir_all(state)?;
         let mut config = String::from("hostname = \"mx.bench.test\"\n[domains.\"bench.test\"]\n[limits]\nconnections_per_peer = 10000\n");
-        for n in 1..=MAILBOXES {
+        for n in 1..=mailboxes {
             config.push_str(&format!("[accounts.\"user{n}@bench.test\"]\n"));
         }
         let file = state.join("bench.toml");
@@ -77,8 +75,8 @@ impl Stack {
         let meter = Meter::new("postern")?;
         let run = state.join("run");
         let command = format!(
-            "{}{} up --json --port-base 0 --bin {} --state {} --config {}",
-            meter.join_prefix(),
+            "{} && exec {} up --json --port-base 0 --bin {} --state {} --config {}",
+            meter.join_command(),
             bin.join("postern").display(),
             bin.display(),
             run.display(),
@@ -95,7 +93,7 @@ impl Stack {
     }
 
     /// Debian's packages in their default set-up, Postfix handing over to Dovecot by LMTP, Maildir.
-    pub(crate) fn postfix_dovecot(state: &Path) -> Result<Self, Failure> {
+    pub(crate) fn postfix_dovecot(state: &Path, mailboxes: u32) -> Result<Self, Failure> {
         for program in ["postfix", "dovecot", "doveadm", "postmap"] {
             let found = ["/usr/sbin", "/usr/bin"].iter().any(|d| Path::new(d).join(program).exists());
             if !found {
@@ -109,10 +107,9 @@ impl Stack {
         let meter = Meter::new("peer")?;
         let mut script = include_str!("peer.sh").to_owned();
         let path = state.to_str().ok_or("the state directory is not UTF-8")?;
-        script = script.replace("@STATE@", path).replace("@SMTP@", &port.to_string()).replace("@MAILBOXES@", &MAILBOXES.to_string());
-        let start = format!("echo $$ > /dev/null; {script}");
-        let joined = meter.join_prefix().replace(" && exec ", "\n");
-        let status = Command::new("bash").arg("-euc").arg(format!("{joined}{start}")).stdin(Stdio::null()).status()?;
+        script = script.replace("@STATE@", path).replace("@SMTP@", &port.to_string()).replace("@MAILBOXES@", &mailboxes.to_string());
+        let script = format!("{}\n{script}", meter.join_command());
+        let status = Command::new("bash").arg("-euc").arg(script).stdin(Stdio::null()).status()?;
         if !status.success() {
             return Err("Postfix and Dovecot did not start".into());
         }

@@ -1,6 +1,6 @@
 //! The release executables.
 
-use crate::{Failure, cargo, note, run, target};
+use crate::{Failure, cargo, note, packages, run, target};
 use std::{ffi::OsString, os::unix::process::CommandExt, path::Path, process::Command};
 
 /// Every package that has an executable which is installed. One build each: a build of the whole workspace unifies features, and
@@ -30,4 +30,18 @@ pub(crate) fn up(root: &Path, arguments: &[OsString]) -> Result<(), Failure> {
     }
     // Takes this process's place, so that signals reach it. Returns only if it cannot.
     Err(format!("{}: {}", postern.display(), command.exec()))
+}
+
+pub(crate) fn bench(root: &Path, arguments: &[OsString]) -> Result<(), Failure> {
+    release(root)?;
+    let mut build = cargo(root);
+    build.args(["build", "--quiet", "--release", "--ignore-rust-version", "--package", "bench"]);
+    run("building bench", &mut build)?;
+    if arguments.iter().any(|a| a.to_string_lossy().starts_with("--against")) {
+        packages::install_peer();
+    }
+    let releases = target(root).join("release");
+    let mut command = Command::new(releases.join("bench"));
+    command.current_dir(root).arg("--bin").arg(&releases).arg("--state").arg(target(root).join("bench")).args(arguments);
+    run("bench", &mut command)
 }

@@ -3,6 +3,7 @@
 //! * `build`: the release executables, one package at a time, so that no feature of one reaches another;
 //! * `up`: `build`, then the whole appliance on loopback (`postern up`);
 //! * `test`: everything that must hold, and a summary of it;
+//! * `bench`: `build`, then the figures of tests/bench;
 //! * `deps`: writes the committed lists of what each executable is made of.
 //!
 //! Nothing heavy is linked here: it is the first thing that is compiled on a new machine.
@@ -46,6 +47,13 @@ enum Task {
         #[arg(value_name = "PACKAGE")]
         packages: Vec<String>,
     },
+    /// Measure speed beside Postfix and Dovecot, as root; arguments go to the bench (see `cargo xtask bench --help`).
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Passed on.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Write tests/trust-graph/deps anew: the crates that each executable is made of.
     Deps,
 }
@@ -59,6 +67,7 @@ fn main() -> ExitCode {
         Task::Up { arguments } => build::up(&root, &arguments),
         Task::Build => build::release(&root),
         Task::Test { packages } => test::run(&root, &packages),
+        Task::Bench { arguments } => build::bench(&root, &arguments),
         Task::Deps => deps::write(&root),
     });
     match result {

@@ -30,26 +30,38 @@ pub(crate) fn install() {
     if packages.contains(&"swaks") {
         packages.push(WITH_SWAKS);
     }
-    if root() && found("apt-get") {
-        note(&format!("xtask: installing {}", packages.join(" ")));
-        let apt = |arguments: &[&str]| {
-            let status =
-                Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(std::io::stderr()).status();
-            status.is_ok_and(|s| s.success())
-        };
-        let all = [&["install", "-y", "-qq", "--no-install-recommends"], packages.as_slice()].concat();
-        if !apt(&all) {
-            apt(&["update", "-qq"]);
-            if !apt(&all) {
-                // One that does not exist in this release must not keep the others away.
-                for package in &packages {
-                    apt(&["install", "-y", "-qq", "--no-install-recommends", package]);
-                }
-            }
-        }
-    }
+    add(&packages);
     for (program, package) in self::missing() {
         note(&format!("xtask: {program} is missing (Debian package {package}); the tests that need it are skipped"));
+    }
+}
+
+/// Installs what the bench compares with; it says itself what is missing.
+pub(crate) fn install_peer() {
+    if !found("postfix") || !found("dovecot") {
+        add(&["postfix", "dovecot-imapd", "dovecot-lmtpd"]);
+    }
+}
+
+/// Installs Debian packages where this is Debian and we may.
+fn add(packages: &[&str]) {
+    if !root() || !found("apt-get") {
+        return;
+    }
+    note(&format!("xtask: installing {}", packages.join(" ")));
+    let apt = |arguments: &[&str]| {
+        let status = Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(std::io::stderr()).status();
+        status.is_ok_and(|s| s.success())
+    };
+    let all = [&["install", "-y", "-qq", "--no-install-recommends"], packages].concat();
+    if !apt(&all) {
+        apt(&["update", "-qq"]);
+        if !apt(&all) {
+            // One that does not exist in this release must not keep the others away.
+            for package in packages {
+                apt(&["install", "-y", "-qq", "--no-install-recommends", package]);
+            }
+        }
     }
 }
 
