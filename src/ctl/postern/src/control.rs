@@ -42,7 +42,7 @@ impl<E: Edge> Control<E> {
         let place = self.path.display();
         match error {
             wire::Error::Io(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::ConnectionRefused) => {
-                Failure::new(place, format_args!("{}; is postern running, and are you root or in group postern?", plain(e)))
+                Failure::new(place, format_args!("{}; is postern running, and are you root or in group postern-admin?", plain(e)))
             }
             wire::Error::OtherBuild => Failure::new(place, "the running service is of another build than this command"),
             other => Failure::new(place, other),

@@ -39,11 +39,5 @@ const PROFILE: Profile =
     Profile { name: "imap", kind: Kind::Exposed, class: Class::Session, state: false, read: |_| Vec::new(), workers: 2 };
 
 fn main() -> ExitCode {
-    match jail::confine(&PROFILE) {
-        Ok(process) => process.run(server::start),
-        Err(error) => {
-            tracing::error!(%error, "cannot start");
-            ExitCode::FAILURE
-        }
-    }
+    jail::main(&PROFILE, server::start)
 }

@@ -33,13 +33,7 @@ const PROFILE: Profile = Profile { name: "keys", kind: Kind::Vault, class: Class
 type Failure = Box<dyn Error + Send + Sync>;
 
 fn main() -> ExitCode {
-    match jail::confine(&PROFILE) {
-        Ok(process) => process.run(start),
-        Err(error) => {
-            tracing::error!(%error, "cannot start");
-            ExitCode::FAILURE
-        }
-    }
+    jail::main(&PROFILE, start)
 }
 
 fn start(mut process: Process) -> Result<impl Future<Output = Result<(), Failure>>, Failure> {
