@@ -7,7 +7,7 @@ use wire::{
     edge::{
         auth_control::AuthControl,
         auth_directory::AuthDirectory,
-        auth_login::AuthLogin,
+        auth_login::{AuthForImap, AuthForSubmission},
         keys_tls::KeysTls,
         queue_control::QueueControl,
         queue_grant::QueueGrant,
@@ -22,7 +22,8 @@ use wire::{
 const EDGES: &[&str] = &[
     AuthControl::NAME,
     AuthDirectory::NAME,
-    AuthLogin::NAME,
+    AuthForImap::NAME,
+    AuthForSubmission::NAME,
     KeysTls::NAME,
     QueueControl::NAME,
     QueueGrant::NAME,

@@ -20,8 +20,8 @@ use tokio::time::Instant;
 use wire::{
     Reply,
     edge::{
-        auth_login::{AuthLogin, Failure, MAX_SASL, Mechanism, Request, Response},
-        mail::{Protocol, SessionId},
+        auth_login::{AuthForImap, Failure, MAX_SASL, Mechanism, Request, Response},
+        mail::SessionId,
         store_session::StoreSession,
     },
 };
@@ -213,7 +213,7 @@ enum Step {
 }
 
 impl Step {
-    async fn from_reply(mut reply: Reply<AuthLogin>) -> Result<Self, Fault> {
+    async fn from_reply(mut reply: Reply<AuthForImap>) -> Result<Self, Fault> {
         Ok(match reply.body {
             Response::Challenge { exchange, data } => Self::Challenge(exchange, data.into_vec()),
             Response::Success { owner, data } => {
@@ -234,14 +234,8 @@ async fn start(
     initial: Vec<u8>,
     channel_binding: Option<ByteBuf>,
 ) -> Result<Step, Fault> {
-    let request = Request::Start {
-        protocol: Protocol::Imap,
-        session: peer.session,
-        peer: peer.address.ip(),
-        mechanism,
-        initial: ByteBuf::from(initial),
-        channel_binding,
-    };
+    let request =
+        Request::Start { session: peer.session, peer: peer.address.ip(), mechanism, initial: ByteBuf::from(initial), channel_binding };
     match server.auth.call(&request, &[]).await {
         Ok(reply) => Step::from_reply(reply).await,
         Err(error) => {

@@ -8,7 +8,7 @@ use std::{error::Error, future::Future, os::fd::OwnedFd, sync::Arc};
 use tokio::task::JoinSet;
 use wire::{
     Client, Edge,
-    edge::{auth_login::AuthLogin, keys_tls::KeysTls},
+    edge::{auth_login::AuthForImap, keys_tls::KeysTls},
 };
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -16,7 +16,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 /// What all sessions share.
 pub(crate) struct Server {
     pub(crate) tls: Arc<Tls>,
-    pub(crate) auth: Client<AuthLogin>,
+    pub(crate) auth: Client<AuthForImap>,
     pub(crate) stop: Stop,
     /// Bytes of the largest message.
     pub(crate) message_limit: u32,
@@ -27,7 +27,7 @@ pub(crate) struct Server {
 pub(crate) fn start(mut process: Process) -> Result<impl Future<Output = Result<(), BoxError>>, BoxError> {
     let server = Arc::new(Server {
         tls: Tls::start(process.edge(KeysTls::NAME), &["imap"])?,
-        auth: Client::new(process.edge(AuthLogin::NAME)),
+        auth: Client::new(process.edge(AuthForImap::NAME)),
         stop: Stop(Some(process.shutdown())),
         message_limit: u32::try_from(process.config.limits.message_size.bytes()).unwrap_or(u32::MAX),
     });

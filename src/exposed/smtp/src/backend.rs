@@ -11,8 +11,8 @@ use std::{
 use wire::{
     Client, Edge, Error, Reply, SealedMessage, Session,
     edge::{
-        auth_login::{self, AuthLogin, Failure},
-        mail::{Envelope, Owner, Protocol, SessionId, Submitted},
+        auth_login::{self, AuthForSubmission, Failure},
+        mail::{Envelope, Owner, SessionId, Submitted},
         queue_inbound::{self, QueueInbound},
         queue_submit::{self, QueueSubmit},
     },
@@ -97,7 +97,6 @@ impl<'a> Backend<'a> {
 
     pub(crate) async fn log_in(&mut self, mechanism: Mechanism, initial: &Secret, channel_binding: Option<[u8; 32]>) -> AuthVerdict {
         let request = auth_login::Request::Start {
-            protocol: Protocol::Submission,
             session: self.session,
             peer: self.peer,
             mechanism: match mechanism {
@@ -116,7 +115,7 @@ impl<'a> Backend<'a> {
     pub(crate) async fn go_on(&mut self, response: &Secret) -> AuthVerdict {
         let (Entry::Login(client), Some(exchange)) = (&self.backends.entry, self.exchange.take()) else { return AuthVerdict::Malformed };
         let request = auth_login::Request::Continue { exchange, response: ByteBuf::from(response.as_bytes()) };
-        let answer = client.call(&request, &[]).await.inspect_err(|e| self.failed(AuthLogin::NAME, e)).ok();
+        let answer = client.call(&request, &[]).await.inspect_err(|e| self.failed(AuthForSubmission::NAME, e)).ok();
         self.logged_in(answer).await
     }
 
@@ -129,7 +128,7 @@ impl<'a> Backend<'a> {
         }
     }
 
-    async fn logged_in(&mut self, answer: Option<Reply<AuthLogin>>) -> AuthVerdict {
+    async fn logged_in(&mut self, answer: Option<Reply<AuthForSubmission>>) -> AuthVerdict {
         let Some(Reply { body, fds }) = answer else { return AuthVerdict::Unavailable };
         match body {
             auth_login::Response::Challenge { exchange, data } => {

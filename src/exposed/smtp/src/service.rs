@@ -10,7 +10,7 @@ use tokio::{
 };
 use wire::{
     Client, Edge,
-    edge::{auth_login::AuthLogin, keys_tls::KeysTls, mail::MAX_RECIPIENTS, queue_inbound::QueueInbound},
+    edge::{auth_login::AuthForSubmission, keys_tls::KeysTls, mail::MAX_RECIPIENTS, queue_inbound::QueueInbound},
 };
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -48,7 +48,7 @@ pub(crate) enum Entry {
     /// mx.
     Inbound(Client<QueueInbound>),
     /// submission; the way to the queue comes with a login.
-    Login(Client<AuthLogin>),
+    Login(Client<AuthForSubmission>),
 }
 
 impl Backends {
@@ -62,7 +62,7 @@ pub(crate) fn start(mut process: Process, role: Role) -> Result<impl Future<Outp
     let settings = settings(&process, role);
     let entry = match role {
         Role::Mx => Entry::Inbound(Client::new(process.edge(QueueInbound::NAME))),
-        Role::Submission => Entry::Login(Client::new(process.edge(AuthLogin::NAME))),
+        Role::Submission => Entry::Login(Client::new(process.edge(AuthForSubmission::NAME))),
     };
     let shutdown = process.shutdown();
     let per_peer = usize::try_from(settings.limits.connections_per_peer).unwrap_or(usize::MAX);

@@ -26,7 +26,7 @@ use tokio::{
 use wire::{
     Client, Conn, Error, List, Reply, SealedMessage, Served,
     edge::{
-        auth_login::{self, AuthLogin},
+        auth_login::{self, AuthForSubmission},
         mail::{self, Envelope, Owner, QueueId, Reason, SessionId, Submitted},
         queue_inbound::{QueueInbound, Request, Response},
         queue_submit::{self, QueueSubmit},
@@ -374,8 +374,8 @@ struct Auth {
     queue: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
-impl wire::Service<AuthLogin> for Auth {
-    async fn call(&self, request: auth_login::Request, _fds: Vec<OwnedFd>) -> Result<Reply<AuthLogin>, Error> {
+impl wire::Service<AuthForSubmission> for Auth {
+    async fn call(&self, request: auth_login::Request, _fds: Vec<OwnedFd>) -> Result<Reply<AuthForSubmission>, Error> {
         let owner = Owner { account: AccountId::new(1).unwrap(), address: alice(), quota: None };
         Ok(match request {
             auth_login::Request::Start { initial, .. } if initial.as_slice() == b"\0alice@mta.test\0secret" => {
@@ -432,7 +432,7 @@ async fn a_login_opens_the_queue_and_its_loss_ends_the_session() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("auth");
     let auth = Arc::new(Auth { queue: Mutex::new(None) });
-    tokio::spawn(wire::serve::<AuthLogin, Auth>(listener(&path), auth.clone()));
+    tokio::spawn(wire::serve::<AuthForSubmission, Auth>(listener(&path), auth.clone()));
     let backends = Backends::new(Entry::Login(Client::new(&path)));
     let mut backend = Backend::new(&backends, SessionId(1), IpAddr::from([127, 0, 0, 1]));
 

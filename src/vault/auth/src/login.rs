@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use wire::{
     Error, Reply, Service,
     edge::{
-        auth_login::{AuthLogin, Failure, MAX_SASL, Mechanism, Request, Response},
+        auth_login::{AuthForImap, AuthForSubmission, Failure, Login, MAX_SASL, Mechanism, Request, Response},
         mail::{Owner, Protocol},
         queue_grant, store_grant,
     },
@@ -25,15 +25,27 @@ use zeroize::Zeroizing;
 /// Bytes of a `tls-exporter` value (RFC 9266 2).
 const EXPORTER: usize = 32;
 
-impl Service<AuthLogin> for Auth {
-    async fn call(&self, request: Request, _fds: Vec<OwnedFd>) -> Result<Reply<AuthLogin>, Error> {
+impl Service<AuthForImap> for Auth {
+    async fn call(&self, request: Request, _fds: Vec<OwnedFd>) -> Result<Reply<AuthForImap>, Error> {
+        self.login(request).await
+    }
+}
+
+impl Service<AuthForSubmission> for Auth {
+    async fn call(&self, request: Request, _fds: Vec<OwnedFd>) -> Result<Reply<AuthForSubmission>, Error> {
+        self.login(request).await
+    }
+}
+
+impl Auth {
+    async fn login<E: Login>(&self, request: Request) -> Result<Reply<E>, Error> {
         let answer = match request {
-            Request::Start { protocol, session, peer, mechanism, initial, channel_binding } => {
+            Request::Start { session, peer, mechanism, initial, channel_binding } => {
                 let initial = Zeroizing::new(initial.into_vec());
                 if initial.len() > MAX_SASL || channel_binding.as_ref().is_some_and(|value| value.len() != EXPORTER) {
                     return Err(Error::Malformed("a SASL message or channel binding of impossible length"));
                 }
-                let attempt = Attempt { protocol, session, peer, name: String::new() };
+                let attempt = Attempt { protocol: E::PROTOCOL, session, peer, name: String::new() };
                 match mechanism {
                     Mechanism::Plain => self.plain(attempt, &initial).await,
                     Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => {
@@ -42,17 +54,19 @@ impl Service<AuthLogin> for Auth {
                     }
                 }
             }
-            Request::Continue { exchange, response } => self.scram_finish(exchange, &response).await,
+            Request::Continue { exchange, response } => self.scram_finish(E::PROTOCOL, exchange, &response).await,
             Request::Abort { exchange } => {
                 drop(self.exchanges().take(exchange, self.now()));
-                Ok(Reply::new(Response::Aborted))
+                Ok((Response::Aborted, None))
             }
         };
-        Ok(answer.unwrap_or_else(|failure| Reply::new(Response::Failure(failure))))
+        let (body, socket) = answer.unwrap_or_else(|failure| (Response::Failure(failure), None));
+        Ok(Reply { body, fds: socket.into_iter().collect() })
     }
 }
 
-type Answer = Result<Reply<AuthLogin>, Failure>;
+/// What is said, and the session that comes with it.
+type Answer = Result<(Response, Option<OwnedFd>), Failure>;
 
 impl Auth {
     /// RFC 4616.
@@ -106,7 +120,7 @@ impl Auth {
         let (exchange, challenge) = client.challenge(mechanism, bound, keys, &nonce).map_err(|why| self.scram_refused(&attempt, why))?;
         let begun = Begun { attempt: attempt.clone(), account, exchange };
         let exchange = self.exchanges().begin(begun, self.now()).map_err(|_| self.busy(&attempt))?;
-        Ok(Reply::new(Response::Challenge { exchange, data: challenge.into_bytes().into() }))
+        Ok((Response::Challenge { exchange, data: challenge.into_bytes().into() }, None))
     }
 
     /// The keys of the account, or keys that nobody has with a salt that always belongs to the name.
@@ -127,9 +141,13 @@ impl Auth {
     }
 
     /// RFC 5802 5, the second half. The exchange is gone whatever comes of it.
-    async fn scram_finish(&self, exchange: u64, message: &[u8]) -> Answer {
+    async fn scram_finish(&self, protocol: Protocol, exchange: u64, message: &[u8]) -> Answer {
         let begun = self.exchanges().take(exchange, self.now()).ok_or(Failure::Malformed)?;
         let attempt = begun.attempt;
+        // What was begun for one service ends there.
+        if attempt.protocol != protocol {
+            return Err(Failure::Malformed);
+        }
         self.check(&attempt)?;
         let signature = begun.exchange.finish(message).map_err(|why| self.scram_refused(&attempt, why))?;
         match begun.account {
@@ -192,7 +210,7 @@ impl Auth {
         let (session, peer, protocol) = (attempt.session, attempt.peer, attempt.protocol);
         tracing::info!(%session, %peer, account = %owner.address, ?protocol, scram = signature.is_some(), "login");
         let data = signature.map(|text| text.into_bytes().into());
-        Ok(Reply::with_fd(Response::Success { owner, data }, socket))
+        Ok((Response::Success { owner, data }, Some(socket)))
     }
 
     async fn grant(&self, attempt: &Attempt, owner: Owner) -> Result<OwnedFd, Failure> {

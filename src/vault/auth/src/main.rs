@@ -40,7 +40,8 @@ use tokio::sync::Notify;
 use wire::{
     Client, Edge,
     edge::{
-        auth_control::AuthControl, auth_directory::AuthDirectory, auth_login::AuthLogin, queue_grant::QueueGrant, store_grant::StoreGrant,
+        auth_control::AuthControl, auth_directory::AuthDirectory, auth_login::AuthForImap, auth_login::AuthForSubmission,
+        queue_grant::QueueGrant, store_grant::StoreGrant,
     },
     serve,
 };
@@ -50,17 +51,12 @@ const PROFILE: Profile = Profile { name: "auth", kind: Kind::Vault, class: Class
 type Failure = Box<dyn Error + Send + Sync>;
 
 fn main() -> ExitCode {
-    match jail::confine(&PROFILE) {
-        Ok(process) => process.run(start),
-        Err(error) => {
-            tracing::error!(%error, "cannot start");
-            ExitCode::FAILURE
-        }
-    }
+    jail::main(&PROFILE, start)
 }
 
 fn start(mut process: Process) -> Result<impl Future<Output = Result<(), Failure>>, Failure> {
-    let login = process.listener(AuthLogin::NAME)?;
+    let imap = process.listener(AuthForImap::NAME)?;
+    let submission = process.listener(AuthForSubmission::NAME)?;
     let directory = process.listener(AuthDirectory::NAME)?;
     let control = process.listener(AuthControl::NAME)?;
     let grants = (Client::new(process.edge(StoreGrant::NAME)), Client::new(process.edge(QueueGrant::NAME)));
@@ -71,7 +67,8 @@ fn start(mut process: Process) -> Result<impl Future<Output = Result<(), Failure
     let (sources, reload, mut shutdown) = (process.sources(), process.reload(), process.shutdown());
     Ok(async move {
         tokio::select! {
-            result = serve::<AuthLogin, Auth>(login, auth.clone()) => Ok(result?),
+            result = serve::<AuthForImap, Auth>(imap, auth.clone()) => Ok(result?),
+            result = serve::<AuthForSubmission, Auth>(submission, auth.clone()) => Ok(result?),
             result = serve::<AuthDirectory, Auth>(directory, auth.clone()) => Ok(result?),
             result = serve::<AuthControl, Control>(control, Arc::new(Control(auth.clone()))) => Ok(result?),
             never = reload_on_request(auth.clone(), sources, reload) => never,

@@ -28,8 +28,8 @@ use wire::{
     edge::{
         auth_control::{self, AuthControl, Password, Refusal},
         auth_directory::{self, AuthDirectory, Target},
-        auth_login::{AuthLogin, Failure, Mechanism, Request, Response},
-        mail::{Owner, Protocol, SessionId},
+        auth_login::{AuthForImap, AuthForSubmission, Failure, Mechanism, Request, Response},
+        mail::{Owner, SessionId},
         queue_grant::{self, QueueGrant},
         store_grant::{self, StoreGrant},
     },
@@ -94,7 +94,8 @@ impl Service<QueueGrant> for Granter {
 /// A running auth.
 struct World {
     auth: Arc<Auth>,
-    login: Client<AuthLogin>,
+    login: Client<AuthForImap>,
+    submission: Client<AuthForSubmission>,
     directory: Client<AuthDirectory>,
     control: Client<AuthControl>,
     store: Arc<Granter>,
@@ -145,7 +146,8 @@ impl World {
         );
         let auth = Arc::new(auth.unwrap());
         Self {
-            login: Client::new(start::<AuthLogin, _>(&files, auth.clone())),
+            login: Client::new(start::<AuthForImap, _>(&files, auth.clone())),
+            submission: Client::new(start::<AuthForSubmission, _>(&files, auth.clone())),
             directory: Client::new(start::<AuthDirectory, _>(&files, auth.clone())),
             control: Client::new(start::<AuthControl, _>(&files, Arc::new(Control(auth.clone())))),
             auth,
@@ -156,9 +158,8 @@ impl World {
         }
     }
 
-    async fn start(&self, peer: &str, mechanism: Mechanism, initial: &[u8], bound: Option<[u8; 32]>) -> Reply<AuthLogin> {
+    async fn start(&self, peer: &str, mechanism: Mechanism, initial: &[u8], bound: Option<[u8; 32]>) -> Reply<AuthForImap> {
         let request = Request::Start {
-            protocol: Protocol::Imap,
             session: SessionId(7),
             peer: peer.parse::<IpAddr>().unwrap(),
             mechanism,
@@ -238,17 +239,27 @@ async fn a_right_password_brings_the_account_s_own_socket() {
 async fn submission_gets_a_socket_of_the_queue() {
     let world = World::new().await;
     let request = Request::Start {
-        protocol: Protocol::Submission,
         session: SessionId(1),
         peer: PEER.parse().unwrap(),
         mechanism: Mechanism::Plain,
         initial: b"\0bob@mta.test\0bob's own".to_vec().into(),
         channel_binding: None,
     };
-    let reply = world.login.call(&request, &[]).await.unwrap();
+    let reply = world.submission.call(&request, &[]).await.unwrap();
     let Response::Success { owner, .. } = &reply.body else { panic!("{:?}", reply.body) };
     assert_eq!((owner.quota, reply.fds.len()), (Some(2 << 30), 1));
     assert_eq!((world.queue.granted.lock().unwrap().len(), world.store.granted.lock().unwrap().len()), (1, 0));
+}
+
+#[tokio::test]
+async fn an_exchange_cannot_be_taken_to_the_edge_of_another_service() {
+    let world = World::new().await;
+    let begun = world.start(PEER, Mechanism::ScramSha256, b"n,,n=alice@mta.test,r=abcdefgh", None).await;
+    let Response::Challenge { exchange, .. } = begun.body else { panic!("{:?}", begun.body) };
+    let request = Request::Continue { exchange, response: b"c=biws,r=abcdefgh,p=AAAA".to_vec().into() };
+    let answer = world.submission.call(&request, &[]).await.unwrap().body;
+    assert_eq!(failure(&answer), Some(Failure::Malformed));
+    assert_eq!((world.queue.granted.lock().unwrap().len(), world.store.granted.lock().unwrap().len()), (0, 0));
 }
 
 /// Attack case AUTH-01: the same answer, and the same work, for whoever cannot log in.
@@ -451,7 +462,6 @@ async fn no_socket_is_a_temporary_failure() {
 async fn impossible_requests_end_the_connection_and_the_next_one_works() {
     let world = World::new().await;
     let request = Request::Start {
-        protocol: Protocol::Imap,
         session: SessionId(1),
         peer: PEER.parse().unwrap(),
         mechanism: Mechanism::ScramSha256Plus,

@@ -21,8 +21,8 @@ use wire::{
     edge::{
         auth_control::{self, AuthControl, Password},
         auth_directory::{self, AuthDirectory},
-        auth_login::{AuthLogin, Failure, Mechanism, Request, Response},
-        mail::{Protocol, SessionId},
+        auth_login::{AuthForImap, AuthForSubmission, Failure, Mechanism, Request, Response},
+        mail::SessionId,
         store_grant::{self, StoreGrant},
     },
     serve,
@@ -74,7 +74,7 @@ impl Daemon {
         fs::write(path("credentials").join("postern.toml"), CONFIG).unwrap();
         fs::write(path("credentials").join("account.alice@mta.test"), VERIFIER).unwrap();
         tokio::spawn(serve::<StoreGrant, Store>(listener(&path("edges"), StoreGrant::NAME), Arc::new(Store)));
-        let edges = [AuthLogin::NAME, AuthDirectory::NAME, AuthControl::NAME];
+        let edges = [AuthForImap::NAME, AuthForSubmission::NAME, AuthDirectory::NAME, AuthControl::NAME];
         let sockets: Vec<_> = edges.iter().map(|name| (*name, listener(&path("edges"), name))).collect();
         let sockets: Vec<_> = sockets.iter().map(|(name, fd)| (*name, fd.as_fd())).collect();
         let mut command = Command::new(env!("CARGO_BIN_EXE_postern-auth"));
@@ -94,14 +94,13 @@ impl Daemon {
 
     async fn login(&self, name: &str, password: &str) -> Response {
         let request = Request::Start {
-            protocol: Protocol::Imap,
             session: SessionId(1),
             peer: [192, 0, 2, 1].into(),
             mechanism: Mechanism::Plain,
             initial: format!("\0{name}\0{password}").into_bytes().into(),
             channel_binding: None,
         };
-        self.client::<AuthLogin>().call(&request, &[]).await.unwrap().body
+        self.client::<AuthForImap>().call(&request, &[]).await.unwrap().body
     }
 
     async fn change(&self, request: auth_control::Request) -> auth_control::Response {

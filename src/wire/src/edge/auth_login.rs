@@ -1,7 +1,8 @@
 //! submission, imap -> auth: SASL exchanges. Success brings a connected socket that is good for one account.
 //!
 //! Front ends hand over what the client said, undecoded beyond base64; only `auth` reads it. One connection carries many
-//! exchanges; an exchange belongs to the connection that started it.
+//! exchanges. Which edge it arrives on is what the session will be for: an imap that was taken over cannot ask for a session of the
+//! queue, whatever it writes.
 
 use super::mail::{Owner, Protocol, SessionId};
 use crate::Edge;
@@ -9,19 +10,49 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::{net::IpAddr, time::Duration};
 
-/// See the module.
+/// imap asks; success brings a session of the store.
 #[derive(Debug)]
-pub struct AuthLogin;
+pub struct AuthForImap;
+
+/// submission asks; success brings a session of the queue.
+#[derive(Debug)]
+pub struct AuthForSubmission;
+
+/// What both have in common.
+pub trait Login: Edge<Request = Request, Response = Response> {
+    /// What a session of this edge is for.
+    const PROTOCOL: Protocol;
+}
+
+impl Login for AuthForImap {
+    const PROTOCOL: Protocol = Protocol::Imap;
+}
+
+impl Login for AuthForSubmission {
+    const PROTOCOL: Protocol = Protocol::Submission;
+}
 
 /// Bytes of one SASL message.
 pub const MAX_SASL: usize = 9 * 1024;
 
-impl Edge for AuthLogin {
-    const NAME: &'static str = "auth-login";
+// Verifying waits its turn among others: argon2id is meant to be slow.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Edge for AuthForImap {
+    const NAME: &'static str = "auth-imap";
     const MAX_BODY: usize = 16 * 1024;
     const MAX_FDS: usize = 1;
-    // Verifying waits its turn among others: argon2id is meant to be slow.
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = PATIENCE;
+    type Request = Request;
+    type Response = Response;
+    type Event = super::Never;
+}
+
+impl Edge for AuthForSubmission {
+    const NAME: &'static str = "auth-submission";
+    const MAX_BODY: usize = AuthForImap::MAX_BODY;
+    const MAX_FDS: usize = 1;
+    const PATIENCE: Duration = PATIENCE;
     type Request = Request;
     type Response = Response;
     type Event = super::Never;
@@ -43,8 +74,6 @@ pub enum Mechanism {
 pub enum Request {
     /// Begins an exchange.
     Start {
-        /// What the session will be for.
-        protocol: Protocol,
         /// The connection, for the log.
         session: SessionId,
         /// The real address of the client; penalties count by it.

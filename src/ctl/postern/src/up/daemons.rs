@@ -1,9 +1,9 @@
 //! What `up` starts: the table that the units of `systemd/` say at greater length.
 
 use wire::edge::{
-    Edge, auth_control::AuthControl, auth_directory::AuthDirectory, auth_login::AuthLogin, keys_tls::KeysTls, queue_control::QueueControl,
-    queue_grant::QueueGrant, queue_inbound::QueueInbound, scan_index::ScanForQueue, scan_index::ScanForStore, store_deliver::StoreDeliver,
-    store_grant::StoreGrant,
+    Edge, auth_control::AuthControl, auth_directory::AuthDirectory, auth_login::AuthForImap, auth_login::AuthForSubmission,
+    keys_tls::KeysTls, queue_control::QueueControl, queue_grant::QueueGrant, queue_inbound::QueueInbound, scan_index::ScanForQueue,
+    scan_index::ScanForStore, store_deliver::StoreDeliver, store_grant::StoreGrant,
 };
 
 /// The first of the numbers that daemons run under when `up` is root: outside what distributions give to people and services, and
@@ -97,7 +97,12 @@ pub(super) const DAEMONS: &[Daemon] = &[
         binary: "postern-auth",
         argument: None,
         ports: &[],
-        edges: &[edge::<AuthLogin>(SUBMISSION, IMAP), edge::<AuthDirectory>(QUEUE, QUEUE), edge::<AuthControl>(ROOT, ROOT)],
+        edges: &[
+            edge::<AuthForImap>(IMAP, IMAP),
+            edge::<AuthForSubmission>(SUBMISSION, SUBMISSION),
+            edge::<AuthDirectory>(QUEUE, QUEUE),
+            edge::<AuthControl>(ROOT, ROOT),
+        ],
         state: true,
         tls_key: false,
         uid: AUTH,
@@ -167,7 +172,7 @@ mod tests {
         let all = names.len();
         names.sort_unstable();
         names.dedup();
-        assert_eq!((names.len(), all), (11, 11));
+        assert_eq!((names.len(), all), (12, 12));
     }
 
     #[test]

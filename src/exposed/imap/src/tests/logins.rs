@@ -26,7 +26,7 @@ use tokio::{
 use wire::{
     Error, Reply, Service,
     edge::{
-        auth_login::{AuthLogin, Failure, Mechanism, Request, Response},
+        auth_login::{AuthForImap, Failure, Mechanism, Request, Response},
         mail::{Owner, SessionId},
     },
 };
@@ -39,14 +39,14 @@ struct Auth {
 }
 
 impl Auth {
-    fn success(&self, data: Option<&[u8]>) -> Reply<AuthLogin> {
+    fn success(&self, data: Option<&[u8]>) -> Reply<AuthForImap> {
         let owner = Owner { account: AccountId::new(1).unwrap(), address: Address::parse("alice@mta.test").unwrap(), quota: None };
         Reply::with_fd(Response::Success { owner, data: data.map(|d| ByteBuf::from(d.to_vec())) }, self.world.socket())
     }
 }
 
-impl Service<AuthLogin> for Auth {
-    async fn call(&self, request: Request, _fds: Vec<OwnedFd>) -> Result<Reply<AuthLogin>, Error> {
+impl Service<AuthForImap> for Auth {
+    async fn call(&self, request: Request, _fds: Vec<OwnedFd>) -> Result<Reply<AuthForImap>, Error> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         Ok(match request {
             Request::Start { mechanism: Mechanism::Plain, initial, .. } if initial == b"\0alice\0secret-alice" => self.success(None),
@@ -76,7 +76,7 @@ async fn house() -> House {
     rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(&path).unwrap()).unwrap();
     rustix::net::listen(&socket, 16).unwrap();
     let auth = Arc::new(Auth { world: World::with_messages(2), calls: AtomicU32::new(0) });
-    tokio::spawn(wire::serve::<AuthLogin, Auth>(socket, auth.clone()));
+    tokio::spawn(wire::serve::<AuthForImap, Auth>(socket, auth.clone()));
     let server = Arc::new(Server {
         tls: Tls::start(directory.path().join("none"), &["imap"]).unwrap(),
         auth: wire::Client::new(path),
