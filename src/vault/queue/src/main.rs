@@ -28,13 +28,7 @@ fn main() -> ExitCode {
         // And the writer's thread.
         workers: 2,
     };
-    match jail::confine(&profile) {
-        Ok(process) => process.run(start),
-        Err(error) => {
-            tracing::error!(%error, "cannot start");
-            ExitCode::FAILURE
-        }
-    }
+    jail::main(&profile, start)
 }
 
 fn start(mut process: jail::Process) -> Result<Serving, Failure> {

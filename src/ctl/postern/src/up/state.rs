@@ -43,6 +43,7 @@ use wire::edge::auth_control::Password;
 /// What `up` declares when the state directory has no configuration of its own.
 const DEMO: &str = r#"# Written by "postern up"; change it as you like, it is not written again.
 hostname = "mail.example.test"
+postmaster = "alice@example.test"
 
 [domains."example.test"]
 
@@ -57,7 +58,7 @@ const RENEW_BEFORE: time::Duration = time::Duration::days(97);
 /// Connections to an edge that wait to be accepted.
 const BACKLOG: i32 = 1024;
 /// The longest name below `run/`, with its socket.
-const LONGEST_EDGE: &str = "/auth-directory/sock";
+const LONGEST_EDGE: &str = "/auth-submission/sock";
 
 /// The prepared directory.
 #[derive(Debug)]
