@@ -142,6 +142,8 @@ impl Connection<'_> {
             }
         }
         self.backend.abort().await;
+        // Before the stream is closed: who sees the end of this connection and comes again finds the room free.
+        self.message = None;
         Ok(())
     }
 
