@@ -54,8 +54,15 @@ pub struct Profile {
     pub state: bool,
     /// Files it must be able to read again later, beside its credentials.
     pub read: fn(&Config) -> Vec<PathBuf>,
+    /// TCP ports that a [`Class::Client`] connects to; [`nowhere`] for all others.
+    pub connect: fn(&Config) -> Vec<u16>,
     /// Threads of the runtime.
     pub workers: usize,
+}
+
+/// For daemons that open no connection.
+pub fn nowhere(_: &Config) -> Vec<u16> {
+    Vec::new()
 }
 
 /// Why a daemon does not start.

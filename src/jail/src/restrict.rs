@@ -1,10 +1,10 @@
 //! Capabilities, core dumps, Landlock.
 
-use crate::{Error, Profile, inherit::Inherited};
+use crate::{Class, Error, Profile, inherit::Inherited};
 use caps::{CapSet, Capability};
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use pure_config::Config;
 use std::{io, path::Path};
@@ -70,6 +70,13 @@ pub(crate) fn landlock(profile: &Profile, config: &Config, inherited: &Inherited
         if path.exists() {
             created = allow(created, &path, read())?;
         }
+    }
+    if profile.class == Class::Client {
+        for port in (profile.connect)(config) {
+            created = created.add_rule(NetPort::new(port, AccessNet::ConnectTcp)).map_err(|e| weak(&e))?;
+        }
+        // A source address without a port; no connection can come in, since the filter has no listen.
+        created = created.add_rule(NetPort::new(0, AccessNet::BindTcp)).map_err(|e| weak(&e))?;
     }
     let status = created.restrict_self().map_err(|e| weak(&e))?;
     if status.ruleset == RulesetStatus::NotEnforced || !status.no_new_privs {

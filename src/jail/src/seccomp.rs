@@ -17,6 +17,8 @@ pub enum Class {
     Reader,
     /// Compute, and connecting to edges, memfds, TCP sockets that were accepted.
     Session,
+    /// Session, and connecting by TCP and UDP, to where Landlock and the network namespace allow. No listen.
+    Client,
     /// Session, and files: open, read, write, sync, rename, unlink, mkdir. No chmod, chown, xattr, mknod, symlink.
     Files,
 }
@@ -190,6 +192,7 @@ fn filters(class: Class) -> Result<Vec<BpfProgram>, Error> {
         Class::Compute => {}
         Class::Reader => allowed.extend(unconditional(&[READER])),
         Class::Session => allowed.extend(unconditional(&[SESSION])),
+        Class::Client => allowed.extend(unconditional(&[SESSION, &[libc::SYS_bind]])),
         Class::Files => allowed.extend(unconditional(&[FILES, FILES_ARCH])),
     }
     allowed.extend(conditional(class)?);
@@ -241,16 +244,27 @@ fn conditional(class: Class) -> Result<Rules, Error> {
         let writing = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_PATH) as u64;
         add(libc::SYS_openat, vec![is(2, Op::MaskedEq(writing), libc::O_RDONLY as u64)?])?;
     }
-    if matches!(class, Class::Session | Class::Files) {
+    if matches!(class, Class::Session | Class::Client | Class::Files) {
         unix(&mut add, libc::SYS_socket, libc::SOCK_SEQPACKET)?;
     }
-    if class == Class::Session {
+    if class == Class::Client {
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            for (kind, protocol) in [(libc::SOCK_STREAM, libc::IPPROTO_TCP), (libc::SOCK_DGRAM, libc::IPPROTO_UDP)] {
+                for protocol in [0, protocol] {
+                    let what = [(0, Op::Eq, family), (1, Op::MaskedEq(SOCK_TYPE_MASK), kind), (2, Op::Eq, protocol)];
+                    let what: Result<_, _> = what.into_iter().map(|(at, op, value)| is(at, op, value as u64)).collect();
+                    add(libc::SYS_socket, what?)?;
+                }
+            }
+        }
+    }
+    if matches!(class, Class::Session | Class::Client) {
         let option = |level: i32, name: i32| -> Result<_, Error> { Ok(vec![is(1, Op::Eq, level as u64)?, is(2, Op::Eq, name as u64)?]) };
         for name in [libc::TCP_NODELAY, libc::TCP_CORK, libc::TCP_KEEPIDLE, libc::TCP_KEEPINTVL, libc::TCP_KEEPCNT, libc::TCP_USER_TIMEOUT]
         {
             add(libc::SYS_setsockopt, option(libc::IPPROTO_TCP, name)?)?;
         }
-        for name in [libc::SO_KEEPALIVE, libc::SO_LINGER] {
+        for name in [libc::SO_KEEPALIVE, libc::SO_LINGER, libc::SO_REUSEADDR] {
             add(libc::SYS_setsockopt, option(libc::SOL_SOCKET, name)?)?;
         }
     }

@@ -22,7 +22,15 @@ use wire::{
     serve,
 };
 
-const PROFILE: Profile = Profile { name: "scan", kind: Kind::Blind, class: Class::Compute, state: false, read: |_| Vec::new(), workers: 1 };
+const PROFILE: Profile = Profile {
+    name: "scan",
+    kind: Kind::Blind,
+    class: Class::Compute,
+    state: false,
+    read: |_| Vec::new(),
+    connect: jail::nowhere,
+    workers: 1,
+};
 
 type Failure = Box<dyn Error + Send + Sync>;
 

@@ -6,7 +6,7 @@ use std::{os::fd::OwnedFd, sync::Arc, time::Instant};
 use tokio::{sync::Semaphore, task};
 use wire::{
     Edge, Error, Reply, SealedMessage, Service,
-    edge::scan_index::{Request, Response, ScanForQueue, ScanForStore},
+    edge::scan_index::{QueueRequest, QueueResponse, Request, Response, ScanForQueue, ScanForStore},
 };
 
 /// Reads messages, [`AT_A_TIME`], each in a thread of its own.
@@ -67,8 +67,11 @@ impl Scanner {
 }
 
 impl Service<ScanForQueue> for Scanner {
-    async fn call(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Reply<ScanForQueue>, Error> {
-        Ok(Reply::new(self.answer(request, fds).await?))
+    async fn call(&self, request: QueueRequest, fds: Vec<OwnedFd>) -> Result<Reply<ScanForQueue>, Error> {
+        Ok(Reply::new(match request {
+            QueueRequest::Index(request) => QueueResponse::Index(self.answer(request, fds).await?),
+            QueueRequest::ToSign(_) | QueueRequest::SevenBit => QueueResponse::Failed,
+        }))
     }
 }
 
@@ -104,7 +107,10 @@ mod tests {
 
     async fn ask(client: &Client<ScanForQueue>, message: &[u8]) -> Result<Response, Error> {
         let message = MessageWriter::sealed(message).unwrap();
-        Ok(client.call(&Request::Index, &[message.as_fd()]).await?.body)
+        match client.call(&QueueRequest::Index(Request::Index), &[message.as_fd()]).await?.body {
+            QueueResponse::Index(response) => Ok(response),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[tokio::test]
@@ -147,9 +153,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_sealed_message_ends_the_connection() {
         let (_dir, client) = start(Scanner::new(10, pure_mime::index));
-        assert!(client.call(&Request::Index, &[]).await.is_err());
+        assert!(client.call(&QueueRequest::Index(Request::Index), &[]).await.is_err());
         let null = std::fs::File::open("/dev/null").unwrap();
-        assert!(client.call(&Request::Index, &[null.as_fd()]).await.is_err());
+        assert!(client.call(&QueueRequest::Index(Request::Index), &[null.as_fd()]).await.is_err());
         assert!(ask(&client, &vec![b'x'; usize::try_from(PREFIX).unwrap() + 11]).await.is_err());
         assert!(matches!(ask(&client, &vec![b'x'; usize::try_from(PREFIX).unwrap() + 10]).await, Ok(Response::Indexed(_))));
     }

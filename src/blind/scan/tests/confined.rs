@@ -9,7 +9,7 @@ use rustix::{
 use std::{fs, os::fd::AsFd, path::Path, process::Command};
 use wire::{
     Client, Edge, MessageWriter,
-    edge::scan_index::{Request, Response, ScanForQueue, ScanForStore},
+    edge::scan_index::{QueueRequest, QueueResponse, Request, Response, ScanForQueue, ScanForStore},
 };
 
 fn socket(path: &Path) -> OwnedFd {
@@ -19,9 +19,9 @@ fn socket(path: &Path) -> OwnedFd {
     fd
 }
 
-async fn ask<E: Edge<Request = Request, Response = Response>>(client: &Client<E>, message: &[u8]) -> Response {
+async fn ask<E: Edge>(client: &Client<E>, request: E::Request, message: &[u8]) -> E::Response {
     let message = MessageWriter::sealed(message).unwrap();
-    client.call(&Request::Index, &[message.as_fd()]).await.unwrap().body
+    client.call(&request, &[message.as_fd()]).await.unwrap().body
 }
 
 #[tokio::test]
@@ -38,11 +38,13 @@ async fn messages_are_read_inside_the_jail() {
     let mut child = jail::spawn::spawn(&mut command, &fds).unwrap();
 
     let (for_queue, for_store) = (Client::<ScanForQueue>::new(path("queue")), Client::<ScanForStore>::new(path("store")));
-    let Response::Indexed(index) = ask(&for_queue, b"Subject: Hello\r\n\r\nWorld\r\n").await else { panic!() };
+    let request = QueueRequest::Index(Request::Index);
+    let answer = ask(&for_queue, request, b"Subject: Hello\r\n\r\nWorld\r\n").await;
+    let QueueResponse::Index(Response::Indexed(index)) = answer else { panic!() };
     assert_eq!(index.search.body, "world");
     // Large enough for memory of its own and an answer in a memfd.
     let large = format!("Content-Type: text/html\r\n\r\n{}", "<p>word</p>\r\n".repeat(1_000_000));
-    let Response::Indexed(index) = ask(&for_store, large.as_bytes()).await else { panic!() };
+    let Response::Indexed(index) = ask(&for_store, Request::Index, large.as_bytes()).await else { panic!() };
     assert!(index.search.body.len() > 1_000_000);
 
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();

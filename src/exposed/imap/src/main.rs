@@ -35,8 +35,15 @@ mod tests;
 use jail::{Class, Kind, Profile};
 use std::process::ExitCode;
 
-const PROFILE: Profile =
-    Profile { name: "imap", kind: Kind::Exposed, class: Class::Session, state: false, read: |_| Vec::new(), workers: 2 };
+const PROFILE: Profile = Profile {
+    name: "imap",
+    kind: Kind::Exposed,
+    class: Class::Session,
+    state: false,
+    read: |_| Vec::new(),
+    connect: jail::nowhere,
+    workers: 2,
+};
 
 fn main() -> ExitCode {
     jail::main(&PROFILE, server::start)

@@ -28,7 +28,15 @@ use std::{
     process::ExitCode,
 };
 
-const MX: Profile = Profile { name: "mx", kind: Kind::Exposed, class: Class::Session, state: false, read: |_| Vec::new(), workers: 2 };
+const MX: Profile = Profile {
+    name: "mx",
+    kind: Kind::Exposed,
+    class: Class::Session,
+    state: false,
+    read: |_| Vec::new(),
+    connect: jail::nowhere,
+    workers: 2,
+};
 const SUBMISSION: Profile = Profile { name: "submission", ..MX };
 
 fn main() -> ExitCode {

@@ -12,12 +12,14 @@
 
 mod check;
 mod error;
+mod outbound;
 mod read;
 mod size;
 #[cfg(test)]
 mod tests;
 
 pub use error::ConfigError;
+pub use outbound::*;
 pub use pure_addr::{Address, Domain};
 pub use size::{InvalidSize, Size};
 
@@ -71,6 +73,12 @@ pub struct Config {
     /// `[tls]` and `[[tls.certificates]]`; the first is shown to clients that ask for no name we know. Empty when the
     /// certificate comes as the credentials `tls.crt` and `tls.key`.
     pub tls: Vec<CertificateFiles>,
+    /// `[dns]`.
+    pub dns: DnsConfig,
+    /// `[send]`.
+    pub send: SendConfig,
+    /// `[dkim]`.
+    pub dkim: DkimConfig,
     /// `[limits]`.
     pub limits: Limits,
 }
@@ -82,11 +90,13 @@ pub struct DomainConfig {
     pub catch_all: Option<Address>,
     /// `subaddress_separator`: `alice+news@` is `alice@`; none when the feature is off.
     pub subaddress_separator: Option<char>,
+    /// `alias_of`: every address of this domain is the same address of that one.
+    pub alias_of: Option<Domain>,
 }
 
 impl Default for DomainConfig {
     fn default() -> Self {
-        Self { catch_all: None, subaddress_separator: Some(DEFAULT_SUBADDRESS_SEPARATOR) }
+        Self { catch_all: None, subaddress_separator: Some(DEFAULT_SUBADDRESS_SEPARATOR), alias_of: None }
     }
 }
 
@@ -99,6 +109,8 @@ pub struct AccountConfig {
     pub aliases: Vec<Address>,
     /// `quota`: bytes of mail the account may keep; `limits.quota` when not declared.
     pub quota: Option<Size>,
+    /// `hide_client`: `send.hide_client` when not declared.
+    pub hide_client: Option<bool>,
 }
 
 /// One line of `[aliases]`.
@@ -132,6 +144,8 @@ pub struct Limits {
     pub login_failures: Option<u32>,
     /// `quota`: bytes of mail of an account that declares none; unlimited when not declared.
     pub quota: Option<Size>,
+    /// `[limits.sending]`.
+    pub sending: SendingLimits,
 }
 
 impl Default for Limits {
@@ -142,6 +156,7 @@ impl Default for Limits {
             connections_per_peer: DEFAULT_CONNECTIONS_PER_PEER,
             login_failures: Some(DEFAULT_LOGIN_FAILURES),
             quota: None,
+            sending: SendingLimits::default(),
         }
     }
 }

@@ -151,7 +151,19 @@ impl Reader {
         aliases.sort_by_cached_key(|a| a.address.key());
         let tls = self.section(top, "tls").map(|s| self.tls(&s)).unwrap_or_default();
         let limits = self.section(top, "limits").map(|s| self.limits(&s)).unwrap_or_default();
-        Some(Config { hostname: hostname?, allow_weak_sandbox, postmaster, domains, accounts, aliases, tls, limits })
+        Some(Config {
+            hostname: hostname?,
+            allow_weak_sandbox,
+            postmaster,
+            domains,
+            accounts,
+            aliases,
+            tls,
+            dns: crate::DnsConfig::default(),
+            send: crate::SendConfig::default(),
+            dkim: crate::DkimConfig::default(),
+            limits,
+        })
     }
 
     /// RFC 5321 2.3.5: the name must be fully qualified.
@@ -218,6 +230,7 @@ impl Reader {
                 address: address.value.clone(),
                 aliases: aliases.iter().map(|a| a.value.clone()).collect(),
                 quota,
+                hide_client: None,
             });
             self.declared.accounts.push((address, aliases));
         }

@@ -28,7 +28,8 @@ use std::{collections::BTreeSet, error::Error, path::PathBuf, process::ExitCode,
 use tokio::sync::Notify;
 use wire::{Edge, edge::keys_tls::KeysTls, serve};
 
-const PROFILE: Profile = Profile { name: "keys", kind: Kind::Vault, class: Class::Reader, state: false, read: directories, workers: 2 };
+const PROFILE: Profile =
+    Profile { name: "keys", kind: Kind::Vault, class: Class::Reader, state: false, read: directories, connect: jail::nowhere, workers: 2 };
 
 type Failure = Box<dyn Error + Send + Sync>;
 

@@ -141,8 +141,9 @@ impl Scanner {
 
     /// The index of a message; none when there is none now.
     pub(crate) async fn index(&self, message: &SealedMessage) -> Option<Box<MessageIndex>> {
-        match ask(&self.0, &scan_index::Request::Index, &[message.as_fd()]).await.map(|reply| reply.body) {
-            Ok(scan_index::Response::Indexed(index)) => {
+        let request = scan_index::QueueRequest::Index(scan_index::Request::Index);
+        match ask(&self.0, &request, &[message.as_fd()]).await.map(|reply| reply.body) {
+            Ok(scan_index::QueueResponse::Index(scan_index::Response::Indexed(index))) => {
                 // That the parts are a tree was checked when it was decoded; that they lie within the message is checked here.
                 let inside = index.structure.root().is_none_or(|root| root.header.start == 0 && u64::from(root.body.end) <= message.len());
                 if !inside {
@@ -150,7 +151,7 @@ impl Scanner {
                 }
                 inside.then_some(index)
             }
-            Ok(scan_index::Response::Failed) => None,
+            Ok(_) => None,
             Err(error) => {
                 tracing::warn!(%error, "scan cannot be asked");
                 None

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         class: jail::Class::Files,
         state: true,
         read: nothing,
+        connect: jail::nowhere,
         // And the writer's thread.
         workers: 2,
     };

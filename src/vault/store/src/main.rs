@@ -9,7 +9,15 @@ use wire::{
     serve,
 };
 
-const PROFILE: Profile = Profile { name: "store", kind: Kind::Vault, class: Class::Files, state: true, read: |_| Vec::new(), workers: 2 };
+const PROFILE: Profile = Profile {
+    name: "store",
+    kind: Kind::Vault,
+    class: Class::Files,
+    state: true,
+    read: |_| Vec::new(),
+    connect: jail::nowhere,
+    workers: 2,
+};
 
 type Failure = Box<dyn Error + Send + Sync>;
 

@@ -1,11 +1,15 @@
 //! queue, store -> scan: what is in this message?
 //!
+//! The queue may also ask for what a signature is to cover, and for the same message in seven bits.
+//!
 //! Scan can misjudge, and nothing else: it has no network, no files, and its answer is checked to be a tree of parts inside
 //! the message before anyone uses it.
 
+use super::keys_dkim::SigningInput;
 use crate::Edge;
 use pure_index::MessageIndex;
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 /// The queue asks, for mail on its way.
 #[derive(Debug)]
@@ -19,8 +23,8 @@ impl Edge for ScanForQueue {
     const NAME: &'static str = "scan-queue";
     const MAX_BODY: usize = 8 * 1024 * 1024;
     const MAX_FDS: usize = 1;
-    type Request = Request;
-    type Response = Response;
+    type Request = QueueRequest;
+    type Response = QueueResponse;
     type Event = super::Never;
 }
 
@@ -38,6 +42,30 @@ impl Edge for ScanForStore {
 pub enum Request {
     /// Index the message in the sealed memfd that comes along.
     Index,
+}
+
+/// What the queue may ask; each time with the message in a sealed memfd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QueueRequest {
+    /// [`QueueResponse::Index`].
+    Index(Request),
+    /// What a signature is to cover when these header fields, each ended by CRLF, stand in front: [`QueueResponse::ToSign`].
+    ToSign(ByteBuf),
+    /// The same message with nothing but 7-bit content (RFC 6152 3, RFC 2045 6): [`QueueResponse::SevenBit`] and a sealed memfd.
+    SevenBit,
+}
+
+/// What scan may answer the queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QueueResponse {
+    /// To [`QueueRequest::Index`].
+    Index(Response),
+    /// To [`QueueRequest::ToSign`].
+    ToSign(Box<SigningInput>),
+    /// To [`QueueRequest::SevenBit`].
+    SevenBit,
+    /// It could not: the message made it fail, or, for seven bits, cannot be converted.
+    Failed,
 }
 
 /// What scan may answer.

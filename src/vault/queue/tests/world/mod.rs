@@ -122,19 +122,20 @@ pub struct Scan {
 }
 
 impl Service<ScanForQueue> for Scan {
-    async fn call(&self, _: scan_index::Request, fds: Vec<OwnedFd>) -> Result<Reply<ScanForQueue>, Error> {
+    async fn call(&self, _: scan_index::QueueRequest, fds: Vec<OwnedFd>) -> Result<Reply<ScanForQueue>, Error> {
         let fd = fds.into_iter().next().ok_or(Error::Malformed("no message"))?;
         let message = SealedMessage::from_fd(fd, 1 << 30).unwrap();
         self.calls.send_modify(|n| *n += 1);
         self.gate.pass().await;
         if *self.failing.lock().unwrap() {
-            return Ok(Reply::new(scan_index::Response::Failed));
+            return Ok(Reply::new(scan_index::QueueResponse::Failed));
         }
         let mut bytes = message.read_all()?;
         if *self.lying.lock().unwrap() {
             bytes.push(b'x');
         }
-        Ok(Reply::new(scan_index::Response::Indexed(Box::new(index(&bytes, self.identity.lock().unwrap().clone())))))
+        let found = Box::new(index(&bytes, self.identity.lock().unwrap().clone()));
+        Ok(Reply::new(scan_index::QueueResponse::Index(scan_index::Response::Indexed(found))))
     }
 }
 
