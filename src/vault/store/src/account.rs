@@ -78,6 +78,8 @@ pub(crate) struct State {
     pub(crate) tail: u64,
     /// Emails up to this number are known to be on disk.
     pub(crate) durable_email: i64,
+    /// Emails up to this number are in the text index.
+    pub(crate) indexed_email: i64,
     /// When the machine was started that wrote this, in seconds since 1970.
     pub(crate) boot: i64,
 }
@@ -171,7 +173,8 @@ impl Account {
         self.state = self
             .db
             .prepare_cached(
-                "SELECT modseq, next_mailbox, next_email, uid_validity, used, messages, segment, tail, durable_email, boot FROM state",
+                "SELECT modseq, next_mailbox, next_email, uid_validity, used, messages, segment, tail, durable_email, boot, indexed_email
+                 FROM state",
             )?
             .query_row([], |row| {
                 Ok(State {
@@ -185,6 +188,7 @@ impl Account {
                     tail: row.get(7)?,
                     durable_email: row.get(8)?,
                     boot: row.get(9)?,
+                    indexed_email: row.get(10)?,
                 })
             })?;
         self.boxes = Boxes::load(&self.db)?;
@@ -299,7 +303,7 @@ impl Account {
         self.db
             .prepare_cached(
                 "UPDATE state SET modseq = ?, next_mailbox = ?, next_email = ?, uid_validity = ?, used = ?, messages = ?, segment = ?,
-                 tail = ?, durable_email = ?, boot = ?",
+                 tail = ?, durable_email = ?, boot = ?, indexed_email = ?",
             )?
             .execute(params![
                 s.modseq,
@@ -311,7 +315,8 @@ impl Account {
                 s.segment,
                 s.tail,
                 s.durable_email,
-                s.boot
+                s.boot,
+                s.indexed_email
             ])?;
         Ok(())
     }
@@ -545,7 +550,7 @@ fn connect(file: &Path) -> Result<Connection> {
 fn fill(db: &Connection, now: i64, boot: i64) -> Result<()> {
     // UIDVALIDITY grows from the time of creation, so that an account that was lost and made again has other ones.
     let seed = u32::try_from(now).unwrap_or(1).max(1);
-    db.execute("INSERT INTO state VALUES(1, 1, 1, 1, ?, 0, 0, 1, 0, 0, ?)", params![seed, boot])?;
+    db.execute("INSERT INTO state VALUES(1, 1, 1, 1, ?, 0, 0, 1, 0, 0, ?, 0)", params![seed, boot])?;
     db.execute("INSERT INTO segment(id, live) VALUES(1, 0)", [])?;
     crate::boxes::fill(db)
 }

@@ -36,6 +36,7 @@ pub(crate) struct Cell {
     known: AtomicBool,
     pub(crate) is_open: AtomicBool,
     checkpointing: AtomicBool,
+    feeding: AtomicBool,
     /// Milliseconds of the store's clock.
     pub(crate) last_used: AtomicU64,
 }
@@ -93,6 +94,7 @@ impl Cell {
             known: AtomicBool::new(false),
             is_open: AtomicBool::new(false),
             checkpointing: AtomicBool::new(false),
+            feeding: AtomicBool::new(false),
             last_used: AtomicU64::new(0),
         }
     }
@@ -284,6 +286,40 @@ impl Cell {
             self.checkpointing.store(false, Ordering::Relaxed);
         }
         self.drain(store);
+    }
+
+    /// Has the text index fed in the background.
+    pub(crate) fn feed_soon(self: &Arc<Self>, store: &Arc<Store>) {
+        if let Ok(runtime) = Handle::try_current()
+            && !self.feeding.swap(true, Ordering::Relaxed)
+        {
+            let (cell, store) = (self.clone(), store.clone());
+            drop(runtime.spawn_blocking(move || cell.feed(&store)));
+        }
+    }
+
+    /// Feeds the text index of an open account, step by step, until it is done or somebody else wants the account.
+    pub(crate) fn feed(self: &Arc<Self>, store: &Arc<Store>) {
+        let mut begun = false;
+        loop {
+            let more = {
+                let Some(mut guard) = try_lock(&self.account) else { break };
+                let account = guard.as_mut().filter(|account| begun || account.wants_feed());
+                let result = account.map_or(Ok(false), Account::feed);
+                begun = true;
+                self.after(store, &mut guard, None);
+                result.unwrap_or_else(|error| {
+                    tracing::error!(account = %self.id, %error, "the text index could not be fed");
+                    false
+                })
+            };
+            let wanted = !lock(&self.waiting).is_empty();
+            self.drain(store);
+            if !more || wanted {
+                break;
+            }
+        }
+        self.feeding.store(false, Ordering::Relaxed);
     }
 
     /// Closes the account if nobody uses it now.

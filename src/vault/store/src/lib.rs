@@ -39,6 +39,7 @@ mod search;
 mod segment;
 mod session;
 mod store;
+mod trigram;
 mod uids;
 
 pub use deliver::Deliver;

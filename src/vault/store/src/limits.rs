@@ -76,6 +76,16 @@ pub const MAX_PREVIEW: usize = 256;
 pub const SEARCH_STEP: usize = 4_096;
 /// Likewise, when their text is looked at.
 pub const SEARCH_TEXT_STEP: usize = 256;
+/// Messages that the text index lags behind before it is fed; fewer are looked at as fast.
+pub const MIN_BACKLOG: i64 = 256;
+/// Messages added to the text index in one transaction, while the account is locked.
+pub const FEED_MESSAGES: usize = 64;
+/// Bytes of text after which such a transaction ends.
+pub const FEED_BYTES: usize = 256 * 1024;
+/// Trigrams of one query.
+pub const MAX_TRIGRAMS: usize = 12;
+/// Candidates for one search; more of them than this are no help.
+pub const MAX_CANDIDATES: usize = 2_000_000;
 /// Text keys of one search program.
 pub const MAX_TEXT_KEYS: usize = 64;
 /// Bytes of one text key.

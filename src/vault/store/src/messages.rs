@@ -316,6 +316,7 @@ impl Account {
             .prepare_cached("DELETE FROM email WHERE id = ? RETURNING segment, offset, len, thread, sort")?
             .query_row([email], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?)))?;
         self.db.prepare_cached("DELETE FROM search WHERE email = ?")?.execute([email])?;
+        self.unindex(email)?;
         self.discard(segment, offset, len, now)?;
         let alone =
             self.db.prepare_cached("SELECT 1 FROM email WHERE thread = ? LIMIT 1")?.query_row([thread], |_| Ok(())).optional()?.is_none();

@@ -4,7 +4,7 @@ use crate::error::{Result, StoreError};
 use rusqlite::Connection;
 
 /// Each entry leads from its index to the next version. Never edit one that was released.
-const MIGRATIONS: &[&str] = &[V1];
+const MIGRATIONS: &[&str] = &[V1, V2];
 
 /// Small fixed values stand beside flags in `message`, so that FAST, mbsync and most searches never touch `email`.
 const V1: &str = "
@@ -90,6 +90,9 @@ CREATE TABLE garbage(
   PRIMARY KEY (segment, offset)
 ) STRICT, WITHOUT ROWID;
 ";
+
+/// Emails up to this number are in the text index (`crate::trigram`); its table is made when it is first fed.
+const V2: &str = "ALTER TABLE state ADD COLUMN indexed_email INTEGER NOT NULL DEFAULT 0;";
 
 /// Brings a database to the newest schema in one transaction. `fill` runs in it when the account is new.
 pub(crate) fn migrate(db: &mut Connection, fill: impl FnOnce(&Connection) -> Result<()>) -> Result<bool> {

@@ -7,6 +7,7 @@ use crate::{
     account::{Account, unpack},
     error::Result,
     limits::{MAX_TEXT_KEY, MAX_TEXT_KEYS, SEARCH_STEP, SEARCH_TEXT_STEP},
+    trigram::{self, Candidates},
     uids,
 };
 use memchr::memmem::Finder;
@@ -26,6 +27,8 @@ pub(crate) struct Program {
     pub(crate) needs_text: bool,
     needs_body: bool,
     needs_thread: bool,
+    /// What every match contains, as a query of the text index.
+    pub(crate) contains: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -61,6 +64,14 @@ impl Leaf {
     fn is_text(&self) -> bool {
         matches!(self, Self::Header(..) | Self::Body(_) | Self::Text(_) | Self::Thread(_))
     }
+
+    /// The text that a match contains; its finder looks for UTF-8.
+    fn contains(&self) -> Option<String> {
+        match self {
+            Self::Header(_, finder) | Self::Body(finder) | Self::Text(finder) => String::from_utf8(finder.needle().to_vec()).ok(),
+            _ => None,
+        }
+    }
 }
 
 /// One step of the code; the result so far is in one register.
@@ -79,6 +90,8 @@ struct Piece {
     text: bool,
     /// Within `And`s alone from the root: what it restricts UIDs to.
     within: Option<Vec<UidRange>>,
+    /// Likewise: a text that every match contains, folded.
+    contains: Option<String>,
 }
 
 impl Program {
@@ -93,12 +106,12 @@ impl Program {
                 Node::Leaf(leaf) => {
                     texts = texts.saturating_add(usize::from(leaf.is_text()));
                     let within = if let Leaf::Uid(ranges) = leaf { Some(ranges.clone()) } else { None };
-                    Piece { text: leaf.is_text(), code: vec![Op::Test(leaf.clone())], within }
+                    Piece { text: leaf.is_text(), code: vec![Op::Test(leaf.clone())], within, contains: leaf.contains() }
                 }
                 Node::Not => {
                     let mut piece = stack.pop().ok_or(Refusal::Malformed)?;
                     piece.code.push(Op::Not);
-                    Piece { within: None, ..piece }
+                    Piece { within: None, contains: None, ..piece }
                 }
                 Node::And | Node::Or => {
                     let (b, a) = (stack.pop().ok_or(Refusal::Malformed)?, stack.pop().ok_or(Refusal::Malformed)?);
@@ -116,6 +129,7 @@ impl Program {
         Ok(Self {
             needs_body: leaves().any(|l| matches!(l, Leaf::Body(_) | Leaf::Text(_))),
             needs_thread: leaves().any(|l| matches!(l, Leaf::Thread(_))),
+            contains: whole.contains.as_deref().and_then(trigram::query),
             needs_text: whole.text,
             within: whole.within.unwrap_or_else(|| vec![UidRange { first: 1, last: u32::MAX }]),
             code: whole.code,
@@ -169,6 +183,12 @@ impl Program {
 fn join(a: Piece, b: Piece, and: bool) -> Piece {
     // Whoever needs no text goes first.
     let (mut a, b) = if a.text && !b.text { (b, a) } else { (a, b) };
+    let contains = match (a.contains, b.contains) {
+        // The longer one rules out more.
+        (Some(x), Some(y)) if and => Some(if x.len() < y.len() { y } else { x }),
+        (x, y) if and => x.or(y),
+        _ => None,
+    };
     let within = match (a.within, b.within) {
         (Some(x), Some(y)) if and => Some(uids::intersect(&x, &y)),
         (Some(x), None) | (None, Some(x)) if and => Some(x),
@@ -180,7 +200,7 @@ fn join(a: Piece, b: Piece, and: bool) -> Piece {
     };
     a.code.push(Op::Skip(!and, b.code.len()));
     a.code.extend(b.code);
-    Piece { code: a.code, text: a.text || b.text, within }
+    Piece { code: a.code, text: a.text || b.text, within, contains }
 }
 
 impl Node {
@@ -278,20 +298,34 @@ impl Text<'_> {
 
 impl Account {
     /// Searches on from `first`; adds what matches to `found`. Returns the UID to go on from, none at the end.
-    pub(crate) fn search(&mut self, mailbox: u32, program: &Program, first: u32, found: &mut Vec<UidRange>) -> Result<Option<u32>> {
+    pub(crate) fn search(
+        &mut self,
+        mailbox: u32,
+        program: &Program,
+        candidates: &Candidates,
+        first: u32,
+        found: &mut Vec<UidRange>,
+    ) -> Result<Option<u32>> {
         self.boxes.get(mailbox)?;
         let at = program.within.partition_point(|r| r.last < first);
         let Some(range) = program.within.get(at).copied() else { return Ok(None) };
-        let step = if program.needs_text { SEARCH_TEXT_STEP } else { SEARCH_STEP };
         let mut statement = self.db.prepare_cached(
             "SELECT uid, email, system, keywords, modseq, received_at, sent_at, size FROM message
              WHERE mailbox = ? AND uid BETWEEN ? AND ? ORDER BY uid LIMIT ?",
         )?;
-        let mut rows = statement.query(params![mailbox, range.first.max(first), range.last, i64::try_from(step).unwrap_or(i64::MAX)])?;
-        let (mut stack, mut seen, mut last) = (Vec::new(), 0usize, None);
-        while let Some(row) = rows.next()? {
+        let limit = i64::try_from(SEARCH_STEP).unwrap_or(i64::MAX);
+        let mut rows = statement.query(params![mailbox, range.first.max(first), range.last, limit])?;
+        let (mut stack, mut seen, mut read, mut last) = (Vec::new(), 0usize, 0usize, None);
+        while read < SEARCH_TEXT_STEP
+            && let Some(row) = rows.next()?
+        {
+            let uid = row.get(0)?;
+            (seen, last) = (seen.saturating_add(1), Some(uid));
+            if candidates.rule_out(row.get(1)?) {
+                continue;
+            }
             let facts = Facts {
-                uid: row.get(0)?,
+                uid,
                 email: row.get(1)?,
                 system: row.get(2)?,
                 keywords: row.get_ref(3)?.as_blob_or_null().unwrap_or_default(),
@@ -302,16 +336,17 @@ impl Account {
             };
             let matches = match program.judge(&facts, &mut stack) {
                 Some(known) => known,
-                None => self.judge_text(program, &facts)?,
+                None => {
+                    read = read.saturating_add(1);
+                    self.judge_text(program, &facts)?
+                }
             };
             if matches {
-                uids::push(found, facts.uid);
+                uids::push(found, uid);
             }
-            seen = seen.saturating_add(1);
-            last = Some(facts.uid);
         }
         Ok(match last {
-            Some(last) if seen >= step => last.checked_add(1),
+            Some(last) if seen >= SEARCH_STEP || read >= SEARCH_TEXT_STEP => last.checked_add(1),
             // This range is done.
             _ => range.last.checked_add(1).filter(|_| program.within.get(at.saturating_add(1)).is_some()),
         })

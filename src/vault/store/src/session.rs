@@ -13,6 +13,7 @@ use crate::{
     search::Program,
     segment::Body,
     store::Store,
+    trigram::Candidates,
     uids,
 };
 use pure_addr::{MailboxName, Text};
@@ -353,13 +354,21 @@ impl Session {
     }
 
     async fn search(&self, id: u32, mailbox: MailboxId, program: &[SearchKey]) -> Result<Answer, Error> {
-        let program = match self.with(|account| Ok(Program::compile(program, account)?)) {
-            Ok(program) => program,
+        let begin = || {
+            self.with(|account| {
+                let program = Program::compile(program, account)?;
+                let candidates = program.contains.as_deref().map_or(Ok(Candidates::Unknown), |query| account.candidates(query))?;
+                let feed = program.contains.is_some() && account.wants_feed();
+                Ok((program, candidates, feed))
+            })
+        };
+        let (program, candidates, feed) = match blocking(begin) {
+            Ok(begun) => begun,
             Err(error) => return Ok(Err(error)),
         };
         let (started, mut found, mut next) = (Instant::now(), Vec::new(), Some(1));
         while let Some(first) = next {
-            let mut step = || self.with(|account| account.search(mailbox.0, &program, first, &mut found));
+            let mut step = || self.with(|account| account.search(mailbox.0, &program, &candidates, first, &mut found));
             next = match if program.needs_text { blocking(step) } else { step() } {
                 Ok(next) => next,
                 Err(error) => return Ok(Err(error)),
@@ -368,6 +377,10 @@ impl Session {
                 return Ok(Err(Refusal::Limit.into()));
             }
             tokio::task::yield_now().await;
+        }
+        if feed {
+            // Whoever searches once searches again.
+            self.ticket.cell.feed_soon(&self.ticket.store);
         }
         for part in uids::frames(&found) {
             self.part(id, Response::Uids(part)).await?;
