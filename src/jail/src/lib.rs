@@ -56,7 +56,8 @@ pub struct Profile {
     pub read: fn(&Config) -> Vec<PathBuf>,
     /// TCP ports that a [`Class::Client`] connects to; [`nowhere`] for all others.
     pub connect: fn(&Config) -> Vec<u16>,
-    /// Threads of the runtime.
+    /// Threads of the runtime at most; half as many as the machine has processors when that is less, since the processes of one message
+    /// take turns and a thread that only looks for work costs the others theirs.
     pub workers: usize,
 }
 

@@ -98,7 +98,7 @@ impl Process {
     {
         let name = self.profile.name;
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(self.profile.workers)
+            .worker_threads(workers(self.profile.workers))
             .max_blocking_threads(16)
             .thread_stack_size(1024 * 1024)
             .enable_all()
@@ -185,6 +185,12 @@ impl Sources {
     pub fn credentials(&self) -> Result<BTreeMap<String, Secret>, Error> {
         inherit::credentials(&self.0)
     }
+}
+
+/// How many threads a runtime gets that may have so many.
+fn workers(most: usize) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (processors / 2).clamp(1, most.max(1))
 }
 
 pub(crate) fn monotonic_usec() -> u64 {

@@ -6,3 +6,5 @@ pub(crate) const AT_A_TIME: usize = 2;
 pub(crate) const WAITING: usize = 512;
 /// Bytes that a message may have beyond the configured size: what a queue put in front of it.
 pub(crate) const PREFIX: u64 = 64 * 1024;
+/// Bytes of a message that is read in the thread that serves, rather than in one of its own.
+pub(crate) const INLINE: u64 = 32 * 1024;

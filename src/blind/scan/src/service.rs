@@ -1,8 +1,13 @@
 //! scan-queue and scan-store: one request, one message, one answer.
 
-use crate::limits::{AT_A_TIME, PREFIX, WAITING};
+use crate::limits::{AT_A_TIME, INLINE, PREFIX, WAITING};
 use pure_index::MessageIndex;
-use std::{os::fd::OwnedFd, sync::Arc, time::Instant};
+use std::{
+    os::fd::OwnedFd,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
 use tokio::{sync::Semaphore, task};
 use wire::{
     Edge, Error, Reply, SealedMessage, Service,
@@ -33,12 +38,19 @@ impl Scanner {
         let read = self.read;
         let length = message.len();
         let start = Instant::now();
-        // A client that goes away does not stop the thread, so the thread keeps the turn.
-        let result = task::spawn_blocking(move || {
-            let _turn = turn;
-            message.read_all().map(|bytes| read(&bytes))
-        });
-        match result.await {
+        let work = move || message.read_all().map(|bytes| read(&bytes));
+        let result = if length <= INLINE {
+            // Over sooner than another thread would begin.
+            catch_unwind(AssertUnwindSafe(work)).map_err(|_| "panicked".to_owned())
+        } else {
+            // A client that goes away does not stop the thread, so the thread keeps the turn.
+            let done = task::spawn_blocking(move || {
+                let _turn = turn;
+                work()
+            });
+            done.await.map_err(|error| error.to_string())
+        };
+        match result {
             Ok(Ok(index)) => {
                 let parts = index.structure.parts().len();
                 tracing::debug!(bytes = length, parts, microseconds = start.elapsed().as_micros(), "indexed");

@@ -42,7 +42,7 @@ const PROFILE: Profile = Profile {
     state: false,
     read: |_| Vec::new(),
     connect: jail::nowhere,
-    workers: 2,
+    workers: 4,
 };
 
 fn main() -> ExitCode {

@@ -35,7 +35,7 @@ const MX: Profile = Profile {
     state: false,
     read: |_| Vec::new(),
     connect: jail::nowhere,
-    workers: 2,
+    workers: 4,
 };
 const SUBMISSION: Profile = Profile { name: "submission", ..MX };
 

@@ -14,10 +14,12 @@ use pure_addr::Address;
 use pure_config::Config;
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::{Deref, DerefMut},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Instant,
 };
+use tokio::sync::watch;
 use wire::{
     Client,
     edge::{queue_grant::QueueGrant, store_grant::StoreGrant},
@@ -45,6 +47,8 @@ pub(crate) type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 /// The process.
 pub(crate) struct Auth {
     directory: RwLock<Directory>,
+    /// Another one after every change of the directory; never 0.
+    generation: watch::Sender<u64>,
     /// Held during every change, so that checks made against the directory stay true until the change is in it.
     database: Mutex<Database>,
     penalties: Mutex<Penalties>,
@@ -72,6 +76,7 @@ impl Auth {
         let directory = load(&mut database, config, credentials)?;
         Ok(Self {
             directory: RwLock::new(directory),
+            generation: watch::Sender::new(getrandom::u64().map_err(DatabaseError::Random)?.max(1)),
             database: Mutex::new(database),
             penalties: Mutex::new(Penalties::new(policy(config))),
             exchanges: Mutex::new(Exchanges::default()),
@@ -97,8 +102,15 @@ impl Auth {
         self.directory.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn directory_mut(&self) -> RwLockWriteGuard<'_, Directory> {
-        self.directory.write().unwrap_or_else(PoisonError::into_inner)
+    /// To change it; who keeps answers hears of it when the guard is dropped.
+    pub(crate) fn directory_mut(&self) -> Changing<'_> {
+        Changing { generation: &self.generation, directory: self.directory.write().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    /// Waits until the directory's generation is another one.
+    pub(crate) async fn generation_after(&self, known: u64) -> u64 {
+        // The sender lives as long as we do.
+        self.generation.subscribe().wait_for(|now| *now != known).await.map_or(known, |now| *now)
     }
 
     pub(crate) fn database(&self) -> MutexGuard<'_, Database> {
@@ -137,6 +149,32 @@ impl Auth {
     /// 32 bytes that depend on this installation, a purpose and a name alone.
     pub(crate) fn decoy(&self, purpose: &str, name: &str) -> [u8; 32] {
         hmac_sha256(&self.decoy_secret, &[purpose.as_bytes(), &[0], name.as_bytes()])
+    }
+}
+
+/// The directory while it is being changed.
+pub(crate) struct Changing<'a> {
+    generation: &'a watch::Sender<u64>,
+    directory: RwLockWriteGuard<'a, Directory>,
+}
+
+impl Deref for Changing<'_> {
+    type Target = Directory;
+    fn deref(&self) -> &Directory {
+        &self.directory
+    }
+}
+
+impl DerefMut for Changing<'_> {
+    fn deref_mut(&mut self) -> &mut Directory {
+        &mut self.directory
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        // Still under the lock: nobody reads the new directory under the old generation.
+        self.generation.send_modify(|now| *now = now.wrapping_add(1).max(1));
     }
 }
 

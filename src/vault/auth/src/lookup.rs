@@ -25,6 +25,7 @@ impl Service<AuthDirectory> for Auth {
                 let own = |text: &str| Address::parse(text).is_ok_and(|address| directory.may_send(account, &address));
                 Response::MaySend(!addresses.is_empty() && addresses.iter().all(|text| own(text.as_str())))
             }
+            Request::Changed(known) => Response::Generation(self.generation_after(known).await),
         };
         Ok(Reply::new(answer))
     }

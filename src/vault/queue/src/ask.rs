@@ -1,12 +1,13 @@
 //! The questions that the queue asks of others, and how far their answers are believed.
 
-use crate::admit::AcceptedRecipient;
-use pure_addr::{AccountId, Text};
+use crate::{admit::AcceptedRecipient, known::Known};
+use pure_addr::{AccountId, Address, Text};
 use pure_index::MessageIndex;
 use std::{
     os::fd::{AsFd, BorrowedFd},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 use wire::{
     Client, Edge, Error, List, Reply, SealedMessage,
@@ -28,6 +29,10 @@ pub(crate) async fn ask<E: Edge>(client: &Client<E>, request: &E::Request, fds: 
     }
 }
 
+/// How long one question for changes of the directory waits, and how long after one that failed.
+const CHANGED_PATIENCE: Duration = Duration::from_secs(3600);
+const CHANGED_PAUSE: Duration = Duration::from_secs(1);
+
 /// May mail be accepted for other domains?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Relay {
@@ -48,24 +53,57 @@ pub(crate) enum Resolution {
 
 /// The directory of `auth`.
 #[derive(Debug)]
-pub(crate) struct Directory(Client<AuthDirectory>);
+pub(crate) struct Directory {
+    client: Client<AuthDirectory>,
+    known: Known,
+}
 
 impl Directory {
     pub(crate) fn new(path: &Path) -> Arc<Self> {
-        Arc::new(Self(Client::new(path)))
+        Arc::new(Self { client: Client::new(path), known: Known::default() })
+    }
+
+    /// Hears of changes, so that answers can be kept in between; never returns.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        let mut generation = 0;
+        loop {
+            let request = auth_directory::Request::Changed(generation);
+            let answer = self.client.call_within(CHANGED_PATIENCE, &request, &[]).await.map(|reply| reply.body);
+            if let Ok(auth_directory::Response::Generation(now)) = answer {
+                generation = now;
+                self.known.forget(true);
+            } else {
+                generation = 0;
+                self.known.forget(false);
+                tokio::time::sleep(CHANGED_PAUSE).await;
+            }
+        }
+    }
+
+    /// Where mail for an address goes: from memory, or from auth.
+    async fn targets(&self, address: &Address) -> Result<auth_directory::Response, Error> {
+        let text = address.to_string();
+        let epoch = match self.known.look(&text) {
+            Ok(targets) => return Ok(auth_directory::Response::Targets(List::new(targets).unwrap_or_default())),
+            Err(epoch) => epoch,
+        };
+        let answer = ask(&self.client, &auth_directory::Request::Resolve(address.clone()), &[]).await?.body;
+        if let auth_directory::Response::Targets(targets) = &answer {
+            self.known.keep(epoch, text, targets);
+        }
+        Ok(answer)
     }
 
     /// The only way to an [`AcceptedRecipient`].
     pub(crate) async fn resolve(&self, recipient: Recipient, relay: Relay) -> Resolution {
-        let request = auth_directory::Request::Resolve(recipient.address.clone());
-        let targets = match ask(&self.0, &request, &[]).await.map(|reply| reply.body) {
+        let targets = match self.targets(&recipient.address).await {
             Ok(auth_directory::Response::Targets(targets)) if !targets.is_empty() => targets.into_vec(),
             Ok(auth_directory::Response::Targets(_) | auth_directory::Response::Unknown) => return Resolution::Unknown,
             Ok(auth_directory::Response::NotLocal) => match relay {
                 Relay::Allowed => vec![Target::Remote(recipient.address.clone())],
                 Relay::Refused => return Resolution::NoRelay,
             },
-            Ok(auth_directory::Response::MaySend(_)) => {
+            Ok(auth_directory::Response::MaySend(_) | auth_directory::Response::Generation(_)) => {
                 tracing::error!("the directory answered another question");
                 return Resolution::Unavailable;
             }
@@ -106,7 +144,7 @@ impl Directory {
     /// May the account send as each of these? None when it cannot be known now.
     pub(crate) async fn may_send(&self, account: AccountId, addresses: Vec<Text<320>>) -> Option<bool> {
         let request = auth_directory::Request::MaySend { account, addresses: List::new(addresses)? };
-        match ask(&self.0, &request, &[]).await.map(|reply| reply.body) {
+        match ask(&self.client, &request, &[]).await.map(|reply| reply.body) {
             Ok(auth_directory::Response::MaySend(may)) => Some(may),
             Ok(_) => None,
             Err(error) => {
@@ -118,14 +156,13 @@ impl Directory {
 
     /// The account as it is now: its quota may have changed since the message came. The inner none: it is gone.
     pub(crate) async fn refresh(&self, owner: &Owner) -> Option<Option<Owner>> {
-        let request = auth_directory::Request::Resolve(owner.address.clone());
-        match ask(&self.0, &request, &[]).await.ok()?.body {
+        match self.targets(&owner.address).await.ok()? {
             auth_directory::Response::Targets(targets) => Some(targets.into_iter().find_map(|target| match target {
                 Target::Account { owner: now, .. } if now.account == owner.account => Some(now),
                 _ => None,
             })),
             auth_directory::Response::Unknown | auth_directory::Response::NotLocal => Some(None),
-            auth_directory::Response::MaySend(_) => None,
+            auth_directory::Response::MaySend(_) | auth_directory::Response::Generation(_) => None,
         }
     }
 }

@@ -25,6 +25,7 @@ mod ask;
 mod backoff;
 mod budget;
 mod deliver;
+mod known;
 pub mod limits;
 mod services;
 mod spool;
@@ -129,6 +130,7 @@ impl Queue {
             delivered,
         });
         let tasks = vec![
+            tokio::spawn(directory.clone().watch()).abort_handle(),
             tokio::spawn(engine.clone().run(active_receiver)).abort_handle(),
             tokio::spawn(engine.clone().sync(to_sync, limits.sync_delay, limits.settle_idle)).abort_handle(),
             tokio::spawn(engine.schedule(outlets)).abort_handle(),

@@ -16,7 +16,7 @@ const PROFILE: Profile = Profile {
     state: true,
     read: |_| Vec::new(),
     connect: jail::nowhere,
-    workers: 2,
+    workers: 4,
 };
 
 type Failure = Box<dyn Error + Send + Sync>;

@@ -33,6 +33,8 @@ pub enum Request {
         /// Which; as text, since they come from header fields.
         addresses: List<Text<320>, 64>,
     },
+    /// The directory's generation, answered once it is another one than this; 0 is never one.
+    Changed(u64),
 }
 
 /// What `auth` may answer.
@@ -46,6 +48,8 @@ pub enum Response {
     Targets(List<Target, MAX_TARGETS>),
     /// To [`Request::MaySend`].
     MaySend(bool),
+    /// To [`Request::Changed`]: answers up to now may be kept until it is another one.
+    Generation(u64),
 }
 
 /// One place that mail for an address goes to.
