@@ -218,21 +218,37 @@ struct Collapser {
 }
 
 impl Collapser {
-    fn push(&mut self, text: &str, out: &mut String, limit: usize) {
-        for c in text.chars() {
+    fn push(&mut self, mut text: &str, out: &mut String, limit: usize) {
+        loop {
+            // Most of most texts: a run of visible ASCII, which is taken whole.
+            let run = text.bytes().position(|b| !b.is_ascii_graphic()).unwrap_or(text.len());
+            let (word, rest) = text.split_at_checked(run).unwrap_or((text, ""));
+            if !word.is_empty() {
+                let Some(room) = limit.checked_sub(out.len()).filter(|room| *room > 0) else { return };
+                self.part(out);
+                out.push_str(word.get(..room).unwrap_or(word));
+            }
+            let mut chars = rest.chars();
+            let Some(c) = chars.next() else { return };
             if c.is_whitespace() || c.is_control() {
                 self.blank = true;
-                continue;
+            } else {
+                if out.len() >= limit {
+                    return;
+                }
+                self.part(out);
+                out.push(c);
             }
-            if out.len() >= limit {
-                return;
-            }
-            if std::mem::take(&mut self.blank) && self.any {
-                out.push(' ');
-            }
-            self.any = true;
-            out.push(c);
+            text = chars.as_str();
         }
+    }
+
+    /// What comes next is parted by a blank from what came before it, if it was.
+    fn part(&mut self, out: &mut String) {
+        if std::mem::take(&mut self.blank) && self.any {
+            out.push(' ');
+        }
+        self.any = true;
     }
 }
 
