@@ -157,8 +157,9 @@ mod tests {
     #[tokio::test]
     async fn a_message_that_makes_it_fail_costs_only_itself() {
         let (_dir, client) =
-            start(Scanner::new(1 << 20, |bytes| if bytes == b"bad" { panic!("on purpose") } else { pure_mime::index(bytes) }));
+            start(Scanner::new(1 << 20, |bytes| if bytes.starts_with(b"bad") { panic!("on purpose") } else { pure_mime::index(bytes) }));
         assert_eq!(ask(&client, b"bad").await.unwrap(), Response::Failed);
+        assert_eq!(ask(&client, &b"bad".repeat(20_000)).await.unwrap(), Response::Failed);
         assert!(matches!(ask(&client, b"good").await.unwrap(), Response::Indexed(_)));
     }
 
@@ -195,7 +196,8 @@ mod tests {
         let tasks: Vec<_> = (0..20)
             .map(|_| {
                 let client = client.clone();
-                tokio::spawn(async move { ask(&client, b"x").await.unwrap() })
+                // Too large to be read at once.
+                tokio::spawn(async move { ask(&client, &[b'x'; 40_000]).await.unwrap() })
             })
             .collect();
         task::spawn_blocking(|| {
