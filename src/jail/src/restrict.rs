@@ -31,6 +31,20 @@ pub(crate) fn give_back_memory() {
     }
 }
 
+/// Gives freed memory back to the kernel when there is much of it: what a crowd needed is not what is needed at rest.
+pub(crate) fn trim_memory() {
+    #[cfg(target_env = "gnu")]
+    {
+        const MUCH: usize = 8 * 1024 * 1024;
+        // SAFETY: only reads the allocator's own counters, under its locks.
+        let freed = unsafe { libc::mallinfo2() }.fordblks;
+        if freed > MUCH {
+            // SAFETY: only returns pages that hold nothing, under the allocator's locks.
+            unsafe { libc::malloc_trim(0) };
+        }
+    }
+}
+
 pub(crate) fn drop_capabilities() -> Result<(), Error> {
     let failed = |e: caps::errors::CapsError| Error::Io("capabilities", io::Error::other(e.to_string()));
     // The bounding set can be emptied only by who could use it; under no_new_privs it is without effect anyway.

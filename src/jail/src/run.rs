@@ -4,6 +4,7 @@ use crate::{
     Error, Profile,
     inherit::{self, Inherited, Secret},
     notify::Notifier,
+    restrict,
 };
 use pure_config::Config;
 use std::{collections::BTreeMap, future::Future, os::fd::OwnedFd, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
@@ -14,6 +15,8 @@ use tokio::{
 
 /// Time the daemon's own future has to end after SIGTERM; below TimeoutStopSec of the units.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How often freed memory is looked at.
+const TRIM_EVERY: Duration = Duration::from_secs(10);
 
 /// A confined process before it starts to serve.
 #[derive(Debug)]
@@ -145,6 +148,14 @@ impl Process {
                 }
             });
         }
+        tokio::spawn(async {
+            let mut tick = tokio::time::interval(TRIM_EVERY);
+            tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                tick.tick().await;
+                restrict::trim_memory();
+            }
+        });
         loop {
             tokio::select! {
                 result = &mut serving => return result,
