@@ -83,12 +83,7 @@ impl Deliver {
         tokio::task::yield_now().await;
         self.drain(&cell, large);
         let verdict = answer.await.map_err(|_| Error::Refused)?;
-        if verdict == Response::Delivered {
-            // The queue says so once for the whole message's life.
-            tracing::debug!(MESSAGE = %id, account = %owner.account, number, "stored");
-        } else {
-            tracing::info!(MESSAGE = %id, account = %owner.account, number, ?verdict, "not stored");
-        }
+        tracing::info!(MESSAGE = %id, account = %owner.account, number, ?verdict, "stored");
         Ok(verdict)
     }
 
