@@ -15,6 +15,7 @@ mod error;
 mod outbound;
 mod read;
 mod size;
+mod span;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ pub use error::ConfigError;
 pub use outbound::*;
 pub use pure_addr::{Address, Domain};
 pub use size::{InvalidSize, Size};
+pub use span::{InvalidSpan, Span};
 
 use std::{collections::BTreeMap, path::PathBuf};
 

@@ -16,10 +16,30 @@ pub const DEFAULT_DESTINATION_CONNECTIONS: u32 = 10;
 pub const DEFAULT_EXPIRE: Duration = Duration::from_secs(5 * 86_400);
 /// When the sender hears of a delay when nothing is declared.
 pub const DEFAULT_WARN_AFTER: Duration = Duration::from_secs(4 * 3600);
-/// How long a DKIM key signs when nothing is declared.
-pub const DEFAULT_DKIM_ROTATION: Duration = Duration::from_secs(90 * 86_400);
 /// The shortest rotation that may be declared: old mail must be able to age out between two.
 pub const MIN_DKIM_ROTATION: Duration = Duration::from_secs(14 * 86_400);
+/// The longest: in effect for ever, which is written "0".
+pub const MAX_DKIM_ROTATION: Duration = Duration::from_secs(3_650 * 86_400);
+/// The shortest time of delivery that may be declared.
+pub const MIN_EXPIRE: Duration = Duration::from_secs(3_600);
+/// The longest.
+pub const MAX_EXPIRE: Duration = Duration::from_secs(30 * 86_400);
+/// The earliest warning that may be declared: greylisting alone takes minutes.
+pub const MIN_WARN_AFTER: Duration = Duration::from_secs(10 * 60);
+/// The most messages to one destination in a minute that may be declared as a limit.
+pub const MAX_DESTINATION_RATE: u32 = 100_000;
+/// The most messages or recipients of an account in an hour or a day that may be declared as a limit.
+pub const MAX_ACCOUNT_RATE: u32 = 10_000_000;
+/// The most name servers that may be declared.
+pub const MAX_DNS_SERVERS: usize = 8;
+/// The most source addresses that may be declared.
+pub const MAX_SOURCE_ADDRESSES: usize = 16;
+/// The most fingerprints of one destination that may be declared.
+pub const MAX_FINGERPRINTS: usize = 16;
+/// Bytes of a smarthost's name; it goes into a `Text<64>` on the edge to send.
+pub const MAX_SMARTHOST_NAME: usize = 64;
+/// Bytes of a smarthost's user (RFC 4616 2 allows 255 and more; servers do not).
+pub const MAX_SMARTHOST_USER: usize = 255;
 /// Where `System` looks for name servers.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 
@@ -170,16 +190,10 @@ pub enum TlsLevel {
 }
 
 /// `[dkim]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DkimConfig {
-    /// `rotate`: how long a key signs; none ("0") is for ever.
+    /// `rotate`: how long a key signs; none ("0", the default) is for ever, since who publishes no new key in time loses every signature.
     pub rotate: Option<Duration>,
-}
-
-impl Default for DkimConfig {
-    fn default() -> Self {
-        Self { rotate: Some(DEFAULT_DKIM_ROTATION) }
-    }
 }
 
 /// `[limits.sending]`: what one account may send, so that a stolen password does not burn the domain. None is no limit.

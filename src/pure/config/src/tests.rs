@@ -1,3 +1,5 @@
+mod outbound;
+
 use super::*;
 
 const MINIMAL: &str = "hostname = \"mail.example.org\"\n";
@@ -23,18 +25,21 @@ fn the_example_is_valid_and_shows_every_key() {
     assert_eq!(config.hostname.as_str(), "mail.example.org");
     assert!(!config.allow_weak_sandbox);
     assert_eq!(config.postmaster, Some(address("alice@example.org")));
-    assert_eq!(config.domains.len(), 2);
+    assert_eq!(config.domains.len(), 3);
     let example_org = &config.domains[&Domain::parse("example.org").unwrap()];
     assert_eq!(example_org.catch_all, Some(address("alice@example.org")));
     assert_eq!(example_org.subaddress_separator, Some('+'));
     assert_eq!(config.domains[&Domain::parse("example.net").unwrap()], DomainConfig::default());
+    assert_eq!(config.domains[&Domain::parse("example.com").unwrap()].alias_of, Some(Domain::parse("example.org").unwrap()));
     assert_eq!(config.accounts.len(), 2);
     assert_eq!(config.accounts[0].aliases.len(), 2);
+    assert_eq!((config.accounts[0].hide_client, config.accounts[1].hide_client), (Some(true), None));
     assert_eq!(config.accounts[0].quota, Some(Size::from_bytes(5 << 30)));
     assert_eq!(config.accounts[1].quota, None);
     assert_eq!(config.aliases[0].targets.len(), 2);
     assert_eq!(config.tls.len(), 2);
     assert_eq!(config.tls[1].private_key, PathBuf::from("/var/lib/acme/mail.example.net/key.pem"));
+    outbound::the_example(&config);
     assert_eq!(config.limits, Limits { quota: Some(Size::from_bytes(20 << 30)), ..Limits::default() });
 }
 
@@ -42,6 +47,7 @@ fn the_example_is_valid_and_shows_every_key() {
 fn a_hostname_is_enough() {
     let config = Config::parse(MINIMAL).unwrap();
     assert_eq!(config.limits, Limits::default());
+    assert_eq!((config.dns, config.send, config.dkim), (DnsConfig::default(), SendConfig::default(), DkimConfig::default()));
     assert!(config.domains.is_empty() && config.accounts.is_empty() && config.aliases.is_empty() && config.tls.is_empty());
 }
 
@@ -67,7 +73,7 @@ fn the_hostname_is_a_full_domain_name() {
 
 #[test]
 fn unknown_keys_are_errors_everywhere() {
-    let known = "remove it; known here: hostname, allow_weak_sandbox, postmaster, domains, accounts, aliases, tls, limits";
+    let known = "remove it; known here: hostname, allow_weak_sandbox, postmaster, domains, accounts, aliases, tls, dns, send, dkim, limits";
     assert_eq!(errors(&format!("{MINIMAL}colour = 1")), [format!("line 2: colour: is not a key; {known}")]);
     assert_eq!(errors(&format!("{MINIMAL}[sandbox]\nallow_weak = true")), [format!("line 2: sandbox: is not a key; {known}")]);
     assert_eq!(
@@ -76,7 +82,7 @@ fn unknown_keys_are_errors_everywhere() {
     );
     assert_eq!(
         errors_after_domains("[accounts.\"a@example.org\"]\nsize = 1"),
-        ["line 5: accounts.\"a@example.org\".size: is not a key; remove it; known here: aliases, quota"]
+        ["line 5: accounts.\"a@example.org\".size: is not a key; remove it; known here: aliases, quota, hide_client"]
     );
     assert_eq!(
         errors(&format!("{MINIMAL}[tls]\nkey_file = \"/k\"")),
@@ -139,7 +145,7 @@ fn a_password_has_no_place_here() {
 fn domains_are_names_given_once() {
     assert_eq!(
         errors(&format!("{MINIMAL}[domains.\"[192.0.2.1]\"]")),
-        ["line 2: domains.\"[192.0.2.1]\": is an address literal; declare a domain name"]
+        ["line 2: domains.\"[192.0.2.1]\": is an address literal; write a domain name such as [domains.\"example.org\"]"]
     );
     assert_eq!(
         errors(&format!("{MINIMAL}[domains.\"-x.org\"]")),
@@ -272,6 +278,52 @@ fn alias_loops_are_found() {
     assert!(Config::parse(&format!("{MINIMAL}domains.\"example.org\" = {{}}\n{diamond}")).is_ok());
 }
 
+#[test]
+fn an_alias_domain_stands_for_another() {
+    let found = |text: &str| errors(&format!("{MINIMAL}domains.\"example.org\" = {{}}\n{text}"));
+    let valid = "domains.\"example.org\" = {}\ndomains.\"example.net\" = { alias_of = \"Example.ORG\" }\n\
+                 accounts.\"a@example.org\" = {}\naliases.\"b@example.org\" = [\"a@example.net\"]\npostmaster = \"a@example.net\"";
+    assert!(Config::parse(&format!("{MINIMAL}{valid}")).is_ok());
+    let key = "line 3: domains.\"example.net\".alias_of";
+    for (value, expected) in [
+        ("example.net", "is the domain itself; name another declared domain, or remove alias_of"),
+        ("example.com", "the domain example.com is not declared; add [domains.\"example.com\"]"),
+        ("[192.0.2.1]", "is an address literal; write the name of another declared domain"),
+        ("-", "is not a valid domain name; write the name of another declared domain"),
+    ] {
+        assert_eq!(found(&format!("domains.\"example.net\" = {{ alias_of = \"{value}\" }}")), [format!("{key}: {expected}")]);
+    }
+    assert_eq!(
+        found("domains.\"example.net\" = { alias_of = \"example.com\" }\ndomains.\"example.com\" = { alias_of = \"example.org\" }"),
+        [format!("{key}: example.com is itself an alias of example.org; name the domain that has the addresses")]
+    );
+    assert_eq!(
+        found("[domains.\"example.net\"]\nalias_of = \"example.org\"\ncatch_all = \"x@example.org\"\nsubaddress_separator = \"-\""),
+        [
+            "line 5: domains.\"example.net\".catch_all: has no meaning beside alias_of; declare it for the other domain",
+            "line 6: domains.\"example.net\".subaddress_separator: has no meaning beside alias_of; declare it for the other domain",
+        ]
+    );
+    let alias = "domains.\"example.net\" = { alias_of = \"example.org\" }";
+    let problem = "example.net is an alias of example.org, so this address cannot be given on its own";
+    let remedy = |local| format!("write {local}@example.org: it has this address too");
+    assert_eq!(
+        found(&format!(
+            "{alias}\n[accounts.\"a@example.net\"]\naliases = [\"b@example.net\"]\n[aliases]\n\"c@example.net\" = [\"x@y.test\"]"
+        )),
+        [
+            format!("line 4: accounts.\"a@example.net\": {problem}; {}", remedy("a")),
+            format!("line 5: accounts.\"a@example.net\".aliases[0]: {problem}; {}", remedy("b")),
+            format!("line 7: aliases.\"c@example.net\": {problem}; {}", remedy("c")),
+        ]
+    );
+    // A loop through the second name, with and without a subaddress.
+    for target in ["a@example.net", "a+x@example.net"] {
+        let found = found(&format!("{alias}\naliases.\"a@example.org\" = [\"{target}\"]"));
+        assert!(found.len() == 1 && found[0].contains("leads back to itself"), "{found:?}");
+    }
+}
+
 /// No recursion: a chain far deeper than a stack of frames would bear.
 #[test]
 fn a_long_chain_of_aliases_is_followed_without_recursion() {
@@ -352,6 +404,28 @@ fn syntax_errors_name_their_lines() {
     assert!(found.iter().all(|e| e.remedy == "correct the TOML syntax (https://toml.io)" && e.key.is_empty()));
     let duplicate = Config::parse("hostname = \"a.example\"\nhostname = \"b.example\"\n").unwrap_err();
     assert_eq!((duplicate.len(), duplicate[0].line), (1, 2));
+}
+
+/// What can be read is checked although something else cannot; nothing is told that may only follow from what could not be read.
+#[test]
+fn mistakes_beside_a_syntax_error_are_reported_too() {
+    let lines = |text: &str| Config::parse(text).unwrap_err().iter().map(|e| (e.line, e.key.clone())).collect::<Vec<_>>();
+    let syntax = String::new();
+    // The rest of its table is a guess (lines 2 to 4), the others are not.
+    assert_eq!(
+        lines("hostname = \"mail\"\n[limits]\nmessage_size = 50 MiB\nrecipients = 1\n[dkim]\nrotate = \"1h\"\n"),
+        [(1, "hostname".into()), (3, syntax.clone()), (6, "dkim.rotate".into())]
+    );
+    // Its first table cannot be read: neither that there is no hostname nor that there is no such domain is known.
+    let text = "hostname = mail\ndomains.\"example.org\" = {}\n[accounts.\"a@example.org\"]\nquota = 1\n[accounts.\"b@example.net\"]\n";
+    assert_eq!(lines(text), [(1, syntax.clone()), (4, "accounts.\"a@example.org\".quota".into())]);
+    // A broken header: its keys would fall into the table before.
+    let text = "hostname = \"mail.example.org\"\n[domains.\"example.org\"]\n[limits\nrecipients = 100\n[dkim]\nrotate = \"0\"\n";
+    assert_eq!(lines(text), [(3, syntax.clone())]);
+    // A list that does not end takes everything after it.
+    let text = "[aliases]\n\"a@example.org\" = [\"b@example.org\"\n[limits]\nrecipients = 1\n[dkim]\nrotate = \"1h\"\n";
+    let found = lines(text);
+    assert!(!found.is_empty() && found.iter().all(|(line, key)| *line > 2 && key.is_empty()), "{found:?}");
 }
 
 #[test]

@@ -257,6 +257,10 @@ impl Auth {
         if directory.domain(&address.domain).is_none() {
             return Err(Refusal::DomainNotHosted);
         }
+        // The configuration says that nothing is there.
+        if directory.is_alias_domain(&address.domain) {
+            return Err(Refusal::Declared);
+        }
         if directory.is_taken(address) { Err(Refusal::Taken) } else { Ok(()) }
     }
 }

@@ -4,6 +4,7 @@
 //! * Resolution is iterative, visits an address once, and never returns a part of what it should: too many targets are
 //!   an error, which the queue turns into "try later".
 //! * Addresses of hosted domains ignore case.
+//! * An address in an alias domain is the same address in the domain that it stands for; nothing is kept under it.
 
 use crate::{
     database::{Stored, Targets},
@@ -12,7 +13,10 @@ use crate::{
 };
 use pure_addr::{AccountId, Address, Domain, Text};
 use pure_config::{Config, DomainConfig};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap, HashSet},
+};
 use wire::{
     List,
     edge::{
@@ -155,6 +159,7 @@ impl Directory {
         let mut seen: HashSet<String> = HashSet::new();
         let mut waiting = vec![address.clone()];
         while let Some(address) = waiting.pop() {
+            let address = self.canonical(&address).into_owned();
             if !seen.insert(address.key()) {
                 continue;
             }
@@ -197,8 +202,17 @@ impl Directory {
         false
     }
 
+    /// The address itself, or what an address in an alias domain stands for.
+    fn canonical<'a>(&self, address: &'a Address) -> Cow<'a, Address> {
+        match self.domains.get(&address.domain).and_then(|hosted| hosted.settings.alias_of.as_ref()) {
+            Some(domain) => Cow::Owned(Address { local: address.local.clone(), domain: domain.clone() }),
+            None => Cow::Borrowed(address),
+        }
+    }
+
     /// What is at an address, or at what stands before its subaddress separator (RFC 5233).
     fn find(&self, address: &Address) -> Option<(&Entry, Option<Text<64>>)> {
+        let address = &*self.canonical(address);
         if let Some(entry) = self.entries.get(&address.key()) {
             return Some((entry, None));
         }
@@ -288,7 +302,12 @@ impl Directory {
     }
 
     pub(crate) fn is_taken(&self, address: &Address) -> bool {
-        self.entries.contains_key(&address.key())
+        self.is_alias_domain(&address.domain) || self.entries.contains_key(&address.key())
+    }
+
+    /// Whether the domain is declared to be another one by a second name, so that nothing can be at its own addresses.
+    pub(crate) fn is_alias_domain(&self, domain: &Domain) -> bool {
+        self.domains.get(domain).is_some_and(|hosted| hosted.settings.alias_of.is_some())
     }
 
     /// Whether an account or alias is in the domain.
@@ -303,6 +322,7 @@ impl Directory {
         let mut seen = HashSet::new();
         let mut waiting: Vec<&Address> = targets.iter().collect();
         while let Some(target) = waiting.pop() {
+            let target = &*self.canonical(target);
             let base = self.base(target);
             if target.key() == key || base.is_some_and(|base| base.key() == key) {
                 return true;
@@ -389,6 +409,10 @@ mod tests {
         subaddress_separator = ""
         [domains."circle.test"]
         catch_all = "nobody@circle.test"
+        [domains."second.test"]
+        alias_of = "mta.test"
+        [domains."second-catch.test"]
+        alias_of = "catch.test"
         [accounts."alice@mta.test"]
         aliases = ["alice@plain.test"]
         [accounts."bob@mta.test"]
@@ -424,6 +448,8 @@ mod tests {
             aliases: vec![
                 (address("c@run.test"), Targets::new(vec![address("carol@run.test")]).unwrap()),
                 (address("x@mta.test"), Targets::new(vec![address("x+y@mta.test")]).unwrap()),
+                (address("y@mta.test"), Targets::new(vec![address("y@second.test")]).unwrap()),
+                (address("bob@second.test"), Targets::new(vec![address("mallory@elsewhere.test")]).unwrap()),
                 (address("bob@mta.test"), Targets::new(vec![address("mallory@elsewhere.test")]).unwrap()),
             ],
         };
@@ -499,7 +525,39 @@ mod tests {
     }
 
     #[test]
+    fn an_alias_domain_is_another_domain_by_a_second_name() {
+        for (given, expected) in [
+            ("alice@second.test", "1"),
+            ("Alice+news@SECOND.test", "1+news"),
+            ("team@second.test", "2 friend@elsewhere.test"),
+            ("all@second.test", "1 2 friend@elsewhere.test"),
+            ("nosuch@second.test", "unknown"),
+            ("postmaster@second.test", "1"),
+            ("whoever@second-catch.test", "2"),
+            ("abuse-x@second-catch.test", "3+x"),
+            // What was added there before it became an alias is hidden.
+            ("bob@second.test", "2"),
+        ] {
+            assert_eq!(resolve(given), expected, "{given}");
+        }
+        let mut directory = directory();
+        let may = |id, text| directory.may_send(AccountId::new(id).unwrap(), &address(text));
+        for own in ["alice@second.test", "alice+x@second.test", "al@second.test"] {
+            assert!(may(1, own) && !may(2, own), "{own}");
+        }
+        assert!(!may(1, "team@second.test") && !may(1, "alice@second-catch.test"));
+        assert!(directory.would_loop(&address("new@mta.test"), &[address("new+x@second.test")]));
+        assert!(directory.is_taken(&address("free@second.test")) && !directory.is_taken(&address("free@mta.test")));
+        // Two spellings of one address are one delivery.
+        let both = vec![address("alice@second.test"), address("alice@mta.test")];
+        directory.insert_alias(Alias { address: address("both@mta.test"), targets: Targets::new(both).unwrap(), declared: false });
+        assert!(matches!(directory.resolve(&address("both@mta.test")), Ok(Resolution::Targets(all)) if all.len() == 1));
+        assert!(directory.by_login(&address("alice@second.test")).is_none());
+    }
+
+    #[test]
     fn loops_end() {
+        assert_eq!(resolve("y@mta.test"), "unknown");
         assert_eq!(resolve("x@mta.test"), "unknown");
         assert_eq!(resolve("any@circle.test"), "unknown");
     }
