@@ -17,7 +17,8 @@ pub enum Class {
     Reader,
     /// Compute, and connecting to edges, memfds, TCP sockets that were accepted.
     Session,
-    /// Session, and connecting by TCP and UDP, to where Landlock and the network namespace allow. No listen.
+    /// Session, and connecting by TCP and UDP, to where Landlock and the network namespace allow; no listen. And reading files again, as
+    /// a Reader does: resolv.conf, trust anchors, the passwords of smarthosts.
     Client,
     /// Session, and files: open, read, write, sync, rename, unlink, mkdir. No chmod, chown, xattr, mknod, symlink.
     Files,
@@ -180,7 +181,7 @@ fn filters(class: Class) -> Result<Vec<BpfProgram>, Error> {
     if class != Class::Files {
         denied.extend(unconditional(&[FILE_PROBES, FILE_PROBES_ARCH]));
     }
-    if class == Class::Reader {
+    if matches!(class, Class::Reader | Class::Client) {
         for number in READER.iter().chain(&[libc::SYS_openat]) {
             denied.remove(number);
         }
@@ -192,7 +193,7 @@ fn filters(class: Class) -> Result<Vec<BpfProgram>, Error> {
         Class::Compute => {}
         Class::Reader => allowed.extend(unconditional(&[READER])),
         Class::Session => allowed.extend(unconditional(&[SESSION])),
-        Class::Client => allowed.extend(unconditional(&[SESSION, &[libc::SYS_bind]])),
+        Class::Client => allowed.extend(unconditional(&[SESSION, READER, &[libc::SYS_bind]])),
         Class::Files => allowed.extend(unconditional(&[FILES, FILES_ARCH])),
     }
     allowed.extend(conditional(class)?);
@@ -240,7 +241,7 @@ fn conditional(class: Class) -> Result<Rules, Error> {
     if class == Class::Files {
         unix(&mut add, libc::SYS_socketpair, libc::SOCK_SEQPACKET)?;
     }
-    if class == Class::Reader {
+    if matches!(class, Class::Reader | Class::Client) {
         let writing = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_PATH) as u64;
         add(libc::SYS_openat, vec![is(2, Op::MaskedEq(writing), libc::O_RDONLY as u64)?])?;
     }

@@ -33,6 +33,7 @@ pub(crate) fn recipient_verdict(verdict: mail::RecipientVerdict) -> smtp::Recipi
         mail::RecipientVerdict::NoRelay => smtp::RecipientVerdict::NoRelay,
         mail::RecipientVerdict::MailboxFull => smtp::RecipientVerdict::MailboxFull,
         mail::RecipientVerdict::Unavailable => smtp::RecipientVerdict::Unavailable,
+        mail::RecipientVerdict::RateLimited => smtp::RecipientVerdict::RateLimited,
     }
 }
 
@@ -45,5 +46,6 @@ pub(crate) fn commit_verdict(submitted: mail::Submitted) -> smtp::CommitVerdict 
         mail::Submitted::Rejected(mail::Reason::NoRecipient) => smtp::CommitVerdict::NoRecipient,
         mail::Submitted::Rejected(mail::Reason::Sender) => smtp::CommitVerdict::Sender,
         mail::Submitted::Deferred => smtp::CommitVerdict::Deferred,
+        mail::Submitted::RateLimited => smtp::CommitVerdict::RateLimited,
     }
 }

@@ -326,6 +326,9 @@ impl Connection<'_> {
                 tracing::info!(MESSAGE = %id, %session, %peer, account, from, recipients, bytes, tls = stream.is_tls(), "accepted");
             }
             Submitted::Rejected(reason) => tracing::info!(%session, %peer, account, from, recipients, bytes, ?reason, "message refused"),
+            Submitted::RateLimited => {
+                tracing::warn!(%session, %peer, account, from, recipients, bytes, "message deferred: too much was sent")
+            }
             Submitted::Deferred => tracing::warn!(%session, %peer, account, from, recipients, bytes, "message deferred"),
         }
         Ok(convert::commit_verdict(submitted))

@@ -15,6 +15,8 @@ pub enum Fault {
     LineTooLong,
     /// More than [`Limits::message_size`].
     TooLarge,
+    /// It begins with white space, which would continue the last header field put in front of it (RFC 5322 2.2.3).
+    Continuation,
     /// It could not be kept here.
     Storage,
 }
@@ -73,6 +75,9 @@ impl Meter {
     }
 
     fn take_unlined(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        if self.size == 0 && matches!(bytes.first(), Some(b' ' | b'\t')) {
+            self.blame(Fault::Continuation);
+        }
         self.size = self.size.saturating_add(bytes.len() as u64);
         if self.size > self.size_limit {
             self.blame(Fault::TooLarge);
@@ -93,14 +98,16 @@ impl Meter {
 pub struct DataDecoder {
     state: State,
     meter: Meter,
-    /// Bytes that may still be thrown away, once the message has become too long.
+    /// Bytes that may still be thrown away, once a line or the message has become too long. A message gets once more the room it had:
+    /// a sender that did not declare its SIZE shall hear 552, not a reset that it takes for a reason to come back.
     discard: u64,
+    discard_message: u64,
 }
 
 impl DataDecoder {
     /// For one message.
     pub fn new(limits: &Limits) -> Self {
-        Self { state: State::LineStart, meter: Meter::new(limits), discard: limits.discard }
+        Self { state: State::LineStart, meter: Meter::new(limits), discard: limits.discard, discard_message: limits.message_size }
     }
 
     /// Gives up on the message for a reason of our own.
@@ -119,8 +126,9 @@ impl DataDecoder {
         let over_size = self.meter.size > self.meter.size_limit;
         if let Some(fault) = self.meter.fault.filter(|&f| f == Fault::LineTooLong || f == Fault::TooLarge || over_size) {
             let used = before.saturating_sub(input.len()) as u64;
-            match self.discard.checked_sub(used) {
-                Some(left) => self.discard = left,
+            let budget = if fault == Fault::TooLarge { &mut self.discard_message } else { &mut self.discard };
+            match budget.checked_sub(used) {
+                Some(left) => *budget = left,
                 None => return Progress::Overrun(fault),
             }
         }
@@ -237,7 +245,7 @@ impl ChunkChecker {
 }
 
 /// How many bytes at the start are none of CR, LF and NUL. Looks at blocks, which the compiler turns into vector code.
-fn plain_run(bytes: &[u8]) -> usize {
+pub(crate) fn plain_run(bytes: &[u8]) -> usize {
     const BLOCK: usize = 32;
     let special = |b: u8| (b == b'\r') | (b == b'\n') | (b == 0);
     let clean = bytes.chunks_exact(BLOCK).take_while(|block| !block.iter().fold(false, |any, &b| any | special(b))).count();

@@ -105,6 +105,7 @@ fn limits_are_exact_and_the_tail_is_bounded() {
     let (progress, out, _) = decode(&limits(), &lines(100), 10);
     assert_eq!((progress, out.len()), (Progress::End(None), 1000));
     assert_eq!(decode(&limits(), &lines(101), 10).0, Progress::End(Some(Fault::TooLarge)));
+    assert_eq!(decode(&limits(), &lines(198), 10).0, Progress::End(Some(Fault::TooLarge)), "twice the limit is read");
     assert_eq!(decode(&limits(), &lines(1000), 10).0, Progress::Overrun(Fault::TooLarge));
 
     // Refused content does not go on for ever either.
@@ -113,6 +114,18 @@ fn limits_are_exact_and_the_tail_is_bounded() {
         endless.extend_from_slice(&[byte; 5000]);
         assert_eq!(decode(&limits(), &endless, 10).0, Progress::Overrun(Fault::BareBytes), "{byte}");
     }
+}
+
+/// What begins with white space would become a part of the field that is put in front of it.
+#[test]
+fn content_does_not_begin_with_a_continuation() {
+    for begin in [" From: bob@mta.test", "\tx", " "] {
+        let data = format!("{begin}\r\nFrom: alice@mta.test\r\n\r\nx\r\n.\r\n");
+        assert_eq!(decode(&limits(), data.as_bytes(), 3).0, Progress::End(Some(Fault::Continuation)), "{begin}");
+        assert_eq!(chunks(false, &[data.as_bytes()]).0, Some(Fault::Continuation), "{begin}");
+    }
+    assert_eq!(decode(&limits(), b"A: b\r\n c\r\n.\r\n", 1).0, Progress::End(None));
+    assert_eq!(decode(&limits(), b"\r\n body\r\n.\r\n", 1).0, Progress::End(None));
 }
 
 #[test]

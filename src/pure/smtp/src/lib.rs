@@ -1,4 +1,4 @@
-//! SMTP and message submission for a server, without I/O: bytes in, replies and actions out.
+//! SMTP and message submission, without I/O: for a server, bytes in, replies and actions out; for a client, see [`client`].
 //!
 //! [`Session`] is the whole protocol of one connection. Its driver reads bytes, calls [`Session::step`], writes what
 //! [`Session::output`] holds, carries out each [`Action`] and tells the session what came of it. Nothing here waits, opens
@@ -15,7 +15,7 @@
 //!
 //! | Standard | Subject | |
 //! |---|---|---|
-//! | RFC 5321 | SMTP | yes, server side; source routes are refused |
+//! | RFC 5321 | SMTP | yes; source routes are refused |
 //! | RFC 6409 | Message submission | yes |
 //! | RFC 1870 | SIZE | yes |
 //! | RFC 2034, 3463 | Enhanced status codes | yes |
@@ -26,7 +26,11 @@
 //! | RFC 4954 | AUTH | framing; PLAIN, LOGIN, SCRAM-SHA-256, SCRAM-SHA-256-PLUS |
 //! | RFC 6152 | 8BITMIME | yes |
 //! | RFC 6531 | SMTPUTF8 | yes |
+//! | RFC 7677 | SCRAM-SHA-256 | as a client of a smarthost |
+//! | RFC 8689 | REQUIRETLS | as a client |
+//! | RFC 9422 | LIMITS | RCPTMAX, as a client |
 
+pub mod client;
 mod command;
 mod content;
 mod limits;

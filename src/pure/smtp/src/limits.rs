@@ -13,7 +13,8 @@ pub struct Limits {
     pub auth_line: usize,
     /// Bytes of a line of content with its CRLF. RFC 5321 4.5.3.1.6 wants 1000; real mail goes beyond and RFC 5321 4.5.3 asks to bear it.
     pub content_line: usize,
-    /// Bytes read and thrown away after a line or a message has become too long; then the connection ends.
+    /// Bytes read and thrown away after a line has become too long; then the connection ends. A message that has become too long is
+    /// read on up to twice its limit.
     pub discard: u64,
     /// Replies of class 5 to syntax and sequence; then 421.
     pub errors: u32,

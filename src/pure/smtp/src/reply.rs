@@ -93,6 +93,8 @@ pub(crate) mod say {
     pub(crate) const TOO_MANY_IDLE: Reply = Reply::new(421, Status(4, 7, 0), "Too many commands without mail");
     pub(crate) const TOO_MANY_LOGINS: Reply = Reply::new(421, Status(4, 7, 0), "Too many failed logins");
     pub(crate) const LOCAL_PROBLEM: Reply = Reply::new(451, Status(4, 3, 0), "Temporary local problem; try again later");
+    // RFC 3463 3.8: X.7.1, delivery not authorized; for now.
+    pub(crate) const RATE_LIMITED: Reply = Reply::new(450, Status(4, 7, 1), "Sending limit reached; try again later");
     pub(crate) const TOO_MANY_RECIPIENTS: Reply = Reply::new(452, Status(4, 5, 3), "Too many recipients; send the rest separately");
     pub(crate) const MAILBOX_FULL: Reply = Reply::new(452, Status(4, 2, 2), "Mailbox is full");
     pub(crate) const NO_TLS_NOW: Reply = Reply::new(454, Status(4, 7, 0), "TLS is not available now");
@@ -135,6 +137,7 @@ pub(crate) mod say {
     // RFC 6531 3.5.
     pub(crate) const NEEDS_SMTPUTF8: Reply = Reply::new(553, Status(5, 6, 7), "Non-ASCII address needs SMTPUTF8");
     pub(crate) const BARE_BYTES: Reply = Reply::new(554, Status(5, 6, 0), "Bare CR, bare LF or NUL in the message");
+    pub(crate) const CONTINUATION: Reply = Reply::new(554, Status(5, 6, 0), "The message begins with white space");
     pub(crate) const CONTENT_LINE_TOO_LONG: Reply = Reply::new(554, Status(5, 6, 0), "Line in the message is too long");
     pub(crate) const LOOP: Reply = Reply::new(554, Status(5, 4, 6), "Too many hops");
     pub(crate) const NO_RECIPIENT_LEFT: Reply = Reply::new(554, Status(5, 1, 1), "No recipient can be served");
@@ -161,6 +164,7 @@ pub(crate) mod say {
         TOO_MANY_IDLE,
         TOO_MANY_LOGINS,
         LOCAL_PROBLEM,
+        RATE_LIMITED,
         TOO_MANY_RECIPIENTS,
         MAILBOX_FULL,
         NO_TLS_NOW,
@@ -196,6 +200,7 @@ pub(crate) mod say {
         NOT_YOUR_ADDRESS,
         NEEDS_SMTPUTF8,
         BARE_BYTES,
+        CONTINUATION,
         CONTENT_LINE_TOO_LONG,
         LOOP,
         NO_RECIPIENT_LEFT,

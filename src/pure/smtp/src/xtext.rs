@@ -22,6 +22,31 @@ pub(crate) fn decode<const N: usize>(text: &str, raw_utf8: bool) -> Option<Text<
     Text::new(String::from_utf8(out).ok()?).ok()
 }
 
+/// Encodes; [`decode`] gives the same text back.
+pub(crate) fn encode(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'!'..=b'~' if byte != b'+' && byte != b'=' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("+{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// utf-8-addr-unitext or utf-8-addr-xtext of RFC 6533 3, which knows no `+` of its own: what may not stand as it is becomes `\x{HEX}`.
+pub(crate) fn encode_utf8_address(text: &str, raw_utf8: bool) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        match c {
+            '!'..='~' if c != '+' && c != '=' => out.push(c),
+            _ if raw_utf8 && !c.is_ascii() => out.push(c),
+            _ => out.push_str(&format!("\\x{{{:X}}}", u32::from(c))),
+        }
+    }
+    out
+}
+
 /// RFC 3461 4: hexchar has upper-case digits only.
 fn hex(byte: u8) -> Option<u8> {
     match byte {
@@ -45,6 +70,16 @@ mod tests {
         assert_eq!(plain("+C3+A9").unwrap(), "é");
         assert_eq!(plain("a+20b").unwrap(), "a b");
         assert_eq!(decode::<100>("é", true).unwrap().as_str(), "é");
+    }
+
+    #[test]
+    fn what_is_encoded_decodes_to_the_same() {
+        for text in ["abc", "a+b=c d", "é+", "", "~!"] {
+            assert_eq!(plain(&encode(text)).unwrap(), text);
+        }
+        assert_eq!(encode("a+b c"), "a+2Bb+20c");
+        assert_eq!(encode_utf8_address("é+x@ent.test", true), "é\\x{2B}x@ent.test");
+        assert_eq!(encode_utf8_address("é@ent.test", false), "\\x{E9}@ent.test");
     }
 
     /// Attack case INJ-03.

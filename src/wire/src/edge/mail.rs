@@ -121,6 +121,8 @@ pub enum RecipientVerdict {
     MailboxFull,
     /// It cannot be known now: 451 4.3.0.
     Unavailable,
+    /// Too much was sent there lately: 450 4.7.1.
+    RateLimited,
 }
 
 /// What became of a message.
@@ -132,6 +134,8 @@ pub enum Submitted {
     Rejected(Reason),
     /// Not now: 451. Nothing was kept.
     Deferred,
+    /// The account has sent as much as it may, or a recipient gets as much as it may: 450 4.7.1. Nothing was kept.
+    RateLimited,
 }
 
 /// Why a message is refused.

@@ -187,6 +187,7 @@ impl Session {
             (RecipientVerdict::NoRelay, _) => self.refuse_recipient(&say::NO_RELAY),
             (RecipientVerdict::MailboxFull, _) => self.reply(&say::MAILBOX_FULL),
             (RecipientVerdict::Unavailable, _) => self.reply(&say::LOCAL_PROBLEM),
+            (RecipientVerdict::RateLimited, _) => self.reply(&say::RATE_LIMITED),
         }
     }
 

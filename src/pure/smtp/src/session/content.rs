@@ -139,6 +139,7 @@ impl Session {
             CommitVerdict::NoRecipient => self.reply(&say::NO_RECIPIENT_LEFT),
             CommitVerdict::Sender => self.reply(&say::NOT_YOUR_ADDRESS),
             CommitVerdict::Deferred => self.reply(&say::LOCAL_PROBLEM),
+            CommitVerdict::RateLimited => self.reply(&say::RATE_LIMITED),
         }
     }
 
@@ -150,6 +151,7 @@ impl Session {
 fn refusal(fault: Fault) -> Reply {
     match fault {
         Fault::BareBytes => say::BARE_BYTES,
+        Fault::Continuation => say::CONTINUATION,
         Fault::LineTooLong => say::CONTENT_LINE_TOO_LONG,
         Fault::TooLarge => say::TOO_LARGE,
         Fault::Storage => say::LOCAL_PROBLEM,

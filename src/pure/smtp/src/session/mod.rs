@@ -136,6 +136,8 @@ pub enum RecipientVerdict {
     MailboxFull,
     /// 451 4.3.0.
     Unavailable,
+    /// 450 4.7.1.
+    RateLimited,
 }
 
 /// What became of a message.
@@ -155,6 +157,8 @@ pub enum CommitVerdict {
     Sender,
     /// 451; nothing was kept.
     Deferred,
+    /// 450 4.7.1; nothing was kept.
+    RateLimited,
 }
 
 /// What the authentication service says.

@@ -177,6 +177,7 @@ fn verdicts_on_messages() {
         (CommitVerdict::NoRecipient, "554 5.1.1"),
         (CommitVerdict::Sender, "553 5.7.1"),
         (CommitVerdict::Deferred, "451 4.3.0"),
+        (CommitVerdict::RateLimited, "450 4.7.1"),
     ] {
         let mut peer = Peer::in_data();
         peer.commit = Some(verdict);

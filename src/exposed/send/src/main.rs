@@ -1,0 +1,50 @@
+//! postern-send: see the library of the same name.
+
+use jail::{Class, Kind, Process, Profile};
+use postern_send::{Sender, Settings, files, ports};
+use std::{error::Error, process::ExitCode, sync::Arc};
+use tokio::sync::Notify;
+use wire::{
+    Edge,
+    edge::{dns_send::DnsForSend, send_deliver::SendDeliver},
+    serve,
+};
+
+const PROFILE: Profile =
+    Profile { name: "send", kind: Kind::Exposed, class: Class::Client, state: false, read: files, connect: ports, workers: 2 };
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    jail::main(&PROFILE, start)
+}
+
+fn start(mut process: Process) -> Result<impl Future<Output = Result<(), Failure>>, Failure> {
+    let listener = process.listener(SendDeliver::NAME)?;
+    let settings = Settings::load(&process.config, |name| process.credential(name))?;
+    let sender = Arc::new(Sender::new(settings, &process.edge(DnsForSend::NAME)));
+    let (sources, reload, mut shutdown) = (process.sources(), process.reload(), process.shutdown());
+    Ok(async move {
+        tokio::select! {
+            result = serve::<SendDeliver, _>(listener, sender.clone()) => Ok(result?),
+            never = reload_on_request(&sender, &sources, &reload) => match never {},
+            () = shutdown.requested() => Ok(()),
+        }
+    })
+}
+
+/// Reads configuration, passwords and certificates again whenever asked to. A smarthost at a new port needs a new process: the ports that
+/// may be connected to are fixed.
+async fn reload_on_request(sender: &Sender, sources: &jail::Sources, reload: &Notify) -> std::convert::Infallible {
+    loop {
+        reload.notified().await;
+        let settings = sources.config().map_err(Failure::from).and_then(|config| {
+            let settings = Settings::load(&config, |name| sources.credential(name))?;
+            Ok(settings)
+        });
+        match settings {
+            Ok(settings) => sender.reload(settings),
+            Err(error) => tracing::error!(%error, "the settings cannot be read again; the old ones stay"),
+        }
+    }
+}

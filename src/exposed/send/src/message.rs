@@ -1,0 +1,60 @@
+//! The message of a lease: what stands in front, and the sealed rest.
+
+use std::io;
+use wire::SealedMessage;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Message {
+    prefix: Vec<u8>,
+    rest: SealedMessage,
+}
+
+impl Message {
+    pub(crate) fn new(prefix: Vec<u8>, rest: SealedMessage) -> Self {
+        Self { prefix, rest }
+    }
+
+    /// Bytes as a whole.
+    pub(crate) fn len(&self) -> u64 {
+        (self.prefix.len() as u64).saturating_add(self.rest.len())
+    }
+
+    /// Reads from `offset` into `buffer`; how much, 0 at the end.
+    pub(crate) fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if let Some(prefix) = usize::try_from(offset).ok().and_then(|at| self.prefix.get(at..)).filter(|p| !p.is_empty()) {
+            let count = prefix.len().min(buffer.len());
+            for (to, from) in buffer.iter_mut().zip(prefix) {
+                *to = *from;
+            }
+            return Ok(count);
+        }
+        let offset = offset.saturating_sub(self.prefix.len() as u64);
+        let left = usize::try_from(self.rest.len().saturating_sub(offset)).unwrap_or(usize::MAX);
+        let count = left.min(buffer.len());
+        self.rest.read_exact_at(buffer.get_mut(..count).unwrap_or_default(), offset)?;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::MessageWriter;
+
+    #[test]
+    fn it_is_read_as_one() {
+        for size in 1..9 {
+            let message = Message::new(b"abc".to_vec(), MessageWriter::sealed(b"defgh").unwrap());
+            let (mut all, mut buffer) = (Vec::new(), vec![0; size]);
+            loop {
+                let count = message.read(&mut buffer, all.len() as u64).unwrap();
+                if count == 0 {
+                    break;
+                }
+                all.extend(&buffer[..count]);
+            }
+            assert_eq!((all.as_slice(), message.len()), (&b"abcdefgh"[..], 8));
+        }
+    }
+}
