@@ -8,3 +8,7 @@ pub(crate) const WAITING: usize = 512;
 pub(crate) const PREFIX: u64 = 64 * 1024;
 /// Bytes of a message that is read in the thread that serves, rather than in one of its own.
 pub(crate) const INLINE: u64 = 32 * 1024;
+/// How much a message may grow in seven bits: quoted-printable takes three bytes for one, and soft line breaks.
+pub(crate) const SEVEN_BIT_GROWTH: u64 = 4;
+/// Bytes that are written to a memfd at once.
+pub(crate) const WRITE_BUFFER: usize = 64 * 1024;

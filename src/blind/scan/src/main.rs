@@ -6,7 +6,8 @@
 //! * Parses: whole messages, the most hostile bytes there are.
 //! * Holds: nothing. No network, no files, no secrets, no state; the message it is given is sealed and cannot be changed.
 //! * A taken-over scan can read the messages that pass through it and misjudge them: a wrong structure shows a reader wrong parts, a wrong
-//!   identity lets an account send under another's name. It cannot send what it read anywhere, change a message or reach a mailbox. Its
+//!   identity lets an account send under another's name, a wrong input to a signature has our domain sign other fields than the message has
+//!   (which no verifier then accepts for it), and a conversion to seven bits is another message: the queue sends what scan gives. It cannot send what it read anywhere or reach a mailbox. Its
 //!   answer is a bounded value whose parts are checked to be a tree before anyone uses them.
 //! * A message that makes it fail costs that message an answer (`Failed`, then 451), not the others theirs.
 

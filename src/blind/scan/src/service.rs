@@ -1,17 +1,25 @@
 //! scan-queue and scan-store: one request, one message, one answer.
 
-use crate::limits::{AT_A_TIME, INLINE, PREFIX, WAITING};
+use crate::limits::{AT_A_TIME, INLINE, PREFIX, SEVEN_BIT_GROWTH, WAITING, WRITE_BUFFER};
+use pure_addr::Text;
+use pure_dkim::fields::Unsignable;
 use pure_index::MessageIndex;
+use pure_mime::seven_bit::{NotConvertible, seven_bit};
+use serde_bytes::ByteBuf;
 use std::{
-    os::fd::OwnedFd,
+    io::BufWriter,
+    os::fd::{AsFd, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Instant,
 };
 use tokio::{sync::Semaphore, task};
 use wire::{
-    Edge, Error, Reply, SealedMessage, Service,
-    edge::scan_index::{QueueRequest, QueueResponse, Request, Response, ScanForQueue, ScanForStore},
+    Edge, Error, List, MessageWriter, Reply, SealedMessage, Service,
+    edge::{
+        keys_dkim::{KeysDkim, MAX_SIGNED_FIELDS, SignedField, SigningInput},
+        scan_index::{QueueRequest, QueueResponse, Request, Response, ScanForQueue, ScanForStore},
+    },
 };
 
 /// Reads messages, [`AT_A_TIME`], each in a thread of its own.
@@ -32,13 +40,46 @@ impl Scanner {
 
     async fn answer(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Response, Error> {
         let Request::Index = request;
+        let index = self.work(fds, self.read).await?;
+        Ok(index.map_or(Response::Failed, |index| Response::Indexed(Box::new(index))))
+    }
+
+    /// What a signature is to cover (RFC 6376 5.4).
+    async fn to_sign(&self, prefix: ByteBuf, fds: Vec<OwnedFd>) -> Result<QueueResponse, Error> {
+        let input = self.work(fds, move |message| signing_input(&prefix, message)).await?;
+        Ok(match input {
+            Some(Ok(input)) => QueueResponse::ToSign(Box::new(input)),
+            Some(Err(error)) => {
+                tracing::info!(%error, "message cannot be signed");
+                QueueResponse::Failed
+            }
+            None => QueueResponse::Failed,
+        })
+    }
+
+    async fn seven_bit(&self, fds: Vec<OwnedFd>) -> Result<Reply<ScanForQueue>, Error> {
+        let limit = self.max_message.saturating_mul(SEVEN_BIT_GROWTH);
+        match self.work(fds, move |message| convert(message, limit)).await? {
+            Some(Ok(converted)) => {
+                let fd = converted.as_fd().try_clone_to_owned()?;
+                Ok(Reply::with_fd(QueueResponse::SevenBit, fd))
+            }
+            Some(Err(error)) => {
+                tracing::info!(?error, "message cannot be converted to seven bits");
+                Ok(Reply::new(QueueResponse::Failed))
+            }
+            None => Ok(Reply::new(QueueResponse::Failed)),
+        }
+    }
+
+    /// Does something with the message that came along; none when that fails.
+    async fn work<T: Send + 'static>(&self, fds: Vec<OwnedFd>, work: impl FnOnce(&[u8]) -> T + Send + 'static) -> Result<Option<T>, Error> {
         let message = self.message(fds)?;
         let _place = self.places.try_acquire().map_err(|_| Error::Refused)?;
         let turn = self.turns.clone().acquire_owned().await.map_err(|_| Error::Refused)?;
-        let read = self.read;
         let length = message.len();
         let start = Instant::now();
-        let work = move || message.read_all().map(|bytes| read(&bytes));
+        let work = move || message.read_all().map(|bytes| work(&bytes));
         let result = if length <= INLINE {
             // Over sooner than another thread would begin.
             catch_unwind(AssertUnwindSafe(work)).map_err(|_| "panicked".to_owned())
@@ -51,19 +92,18 @@ impl Scanner {
             done.await.map_err(|error| error.to_string())
         };
         match result {
-            Ok(Ok(index)) => {
-                let parts = index.structure.parts().len();
-                tracing::debug!(bytes = length, parts, microseconds = start.elapsed().as_micros(), "indexed");
-                Ok(Response::Indexed(Box::new(index)))
+            Ok(Ok(done)) => {
+                tracing::debug!(bytes = length, microseconds = start.elapsed().as_micros(), "read");
+                Ok(Some(done))
             }
             Ok(Err(error)) => {
                 tracing::warn!(bytes = length, %error, "message not readable");
-                Ok(Response::Failed)
+                Ok(None)
             }
             // It panicked: this message is lost to us, the next one is not.
             Err(error) => {
                 tracing::error!(bytes = length, %error, "a message made the scan fail");
-                Ok(Response::Failed)
+                Ok(None)
             }
         }
     }
@@ -80,10 +120,11 @@ impl Scanner {
 
 impl Service<ScanForQueue> for Scanner {
     async fn call(&self, request: QueueRequest, fds: Vec<OwnedFd>) -> Result<Reply<ScanForQueue>, Error> {
-        Ok(Reply::new(match request {
-            QueueRequest::Index(request) => QueueResponse::Index(self.answer(request, fds).await?),
-            QueueRequest::ToSign(_) | QueueRequest::SevenBit => QueueResponse::Failed,
-        }))
+        match request {
+            QueueRequest::Index(request) => Ok(Reply::new(QueueResponse::Index(self.answer(request, fds).await?))),
+            QueueRequest::ToSign(prefix) => Ok(Reply::new(self.to_sign(prefix, fds).await?)),
+            QueueRequest::SevenBit => self.seven_bit(fds).await,
+        }
     }
 }
 
@@ -93,19 +134,33 @@ impl Service<ScanForStore> for Scanner {
     }
 }
 
+fn signing_input(prefix: &[u8], message: &[u8]) -> Result<SigningInput, Unsignable> {
+    let (header, body) = pure_dkim::fields::split(message);
+    let fields = pure_dkim::fields::to_sign(prefix, header)?.into_iter();
+    let fields = fields.map(|field| Some(SignedField { name: Text::new(field.name).ok()?, value: field.value.map(ByteBuf::from) }));
+    let fields = fields.collect::<Option<Vec<_>>>().and_then(List::new).ok_or(Unsignable::TooLarge)?;
+    Ok(SigningInput { body_hash: pure_dkim::body_hash(body), fields })
+}
+
+fn convert(message: &[u8], limit: u64) -> Result<SealedMessage, NotConvertible> {
+    let mut out = BufWriter::with_capacity(WRITE_BUFFER, MessageWriter::new(limit)?);
+    seven_bit(message, &mut out)?;
+    let writer = out.into_inner().map_err(|error| NotConvertible::Io(error.into_error()))?;
+    Ok(writer.seal()?)
+}
+
 /// Both edges carry the same.
 const _: () = assert!(ScanForQueue::MAX_BODY == ScanForStore::MAX_BODY);
+/// What is chosen fits what is asked of keys.
+const _: () = assert!(pure_dkim::limits::MAX_FIELDS == MAX_SIGNED_FIELDS && pure_dkim::limits::MAX_VALUES <= KeysDkim::MAX_BODY / 2);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
-    use std::{
-        os::fd::AsFd,
-        sync::{Condvar, Mutex},
-    };
+    use std::sync::{Condvar, Mutex};
     use tempfile::TempDir;
-    use wire::{Client, MessageWriter, encode, serve};
+    use wire::{Client, encode, serve};
 
     fn start(scanner: Scanner) -> (TempDir, Client<ScanForQueue>) {
         let dir = tempfile::tempdir().unwrap();
@@ -171,6 +226,43 @@ mod tests {
         assert!(client.call(&QueueRequest::Index(Request::Index), &[null.as_fd()]).await.is_err());
         assert!(ask(&client, &vec![b'x'; usize::try_from(PREFIX).unwrap() + 11]).await.is_err());
         assert!(matches!(ask(&client, &vec![b'x'; usize::try_from(PREFIX).unwrap() + 10]).await, Ok(Response::Indexed(_))));
+    }
+
+    #[tokio::test]
+    async fn what_a_signature_covers_is_told() {
+        let (_dir, client) = start(Scanner::new(1 << 20, pure_mime::index));
+        let to_sign = async |prefix: &[u8], message: &[u8]| {
+            let message = MessageWriter::sealed(message).unwrap();
+            client.call(&QueueRequest::ToSign(ByteBuf::from(prefix)), &[message.as_fd()]).await.unwrap().body
+        };
+        let QueueResponse::ToSign(input) = to_sign(b"Date: now\r\n", b"From: a@x.test\r\nSubject:  Hi \r\n\r\n \r\n").await else {
+            panic!()
+        };
+        assert_eq!(input.body_hash, pure_dkim::body_hash(b""));
+        let value = |name: &str| input.fields.iter().find(|f| f.name.as_str() == name).and_then(|f| f.value.clone());
+        assert_eq!(value("subject"), Some(ByteBuf::from(*b"Hi")));
+        assert_eq!(value("date"), Some(ByteBuf::from(*b"now")));
+        assert_eq!(input.fields.iter().filter(|f| f.name.as_str() == "from").count(), 2);
+        for (prefix, message) in [(&b""[..], &b"To: a\r\n\r\n"[..]), (b"x", b"From: a\r\n\r\n"), (b"From: b\r\n", b"From: a\r\n\r\n")] {
+            assert_eq!(to_sign(prefix, message).await, QueueResponse::Failed);
+        }
+        let many = format!("From: a\r\n{}\r\n", "List-X: y\r\n".repeat(MAX_SIGNED_FIELDS));
+        assert_eq!(to_sign(b"", many.as_bytes()).await, QueueResponse::Failed);
+    }
+
+    #[tokio::test]
+    async fn messages_are_converted_to_seven_bits() {
+        let (_dir, client) = start(Scanner::new(1 << 20, pure_mime::index));
+        let convert = async |message: &[u8]| {
+            let message = MessageWriter::sealed(message).unwrap();
+            let reply = client.call(&QueueRequest::SevenBit, &[message.as_fd()]).await.unwrap();
+            let fd = reply.fds.into_iter().next();
+            (reply.body, fd.map(|fd| SealedMessage::from_fd(fd, 1 << 30).unwrap().read_all().unwrap()))
+        };
+        let message = format!("MIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n{}", "\u{e4}\r\n".repeat(100_000));
+        let (QueueResponse::SevenBit, Some(converted)) = convert(message.as_bytes()).await else { panic!() };
+        assert!(converted.is_ascii() && converted.ends_with(b"=C3=A4\r\n"));
+        assert_eq!(convert("Subject: \u{e4}\r\n\r\n".as_bytes()).await, (QueueResponse::Failed, None));
     }
 
     static GATE: (Mutex<(usize, bool)>, Condvar) = (Mutex::new((0, false)), Condvar::new());

@@ -31,6 +31,7 @@ mod identity;
 pub mod limits;
 pub mod param;
 pub mod reference;
+pub mod seven_bit;
 pub mod subject;
 mod text;
 pub mod transfer;

@@ -14,3 +14,16 @@ pub(crate) const MAX_NAMES: usize = 256;
 pub(crate) const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 /// Time that replaced keys still finish the handshakes begun with them.
 pub(crate) const GRACE: Duration = Duration::from_secs(60);
+
+/// DKIM keys of one domain, of all stages; what keys-control can list.
+pub(crate) const MAX_DKIM_KEYS: usize = 32;
+/// Bytes of the file of a DKIM key: RSA of 4096 bits takes 2.4 KB.
+pub(crate) const MAX_DKIM_FILE: u64 = 16 * 1024;
+/// Seconds that a DKIM key is published before it signs: the operator's time to put the record into the DNS, and the caches'.
+pub(crate) const DKIM_AHEAD: i64 = 7 * 86_400;
+/// Seconds that a DKIM key stays published after its last signature: until mail that it signed has been delivered everywhere and read.
+pub(crate) const DKIM_KEPT: i64 = 30 * 86_400;
+/// Seconds that `t=` of a signature may be away from the clock (attack case IPC-04).
+pub(crate) const DKIM_CLOCK: i64 = 300;
+/// Signatures that are made at a time.
+pub(crate) const DKIM_AT_A_TIME: usize = 4;

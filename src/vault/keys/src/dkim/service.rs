@@ -1,0 +1,321 @@
+//! keys-dkim and keys-control.
+
+use super::{
+    files::{FileError, Files, Stored},
+    key::DkimKey,
+    ring::{ALGORITHMS, Ring},
+};
+use crate::{
+    limits::{DKIM_AT_A_TIME, DKIM_CLOCK, MAX_DKIM_KEYS},
+    pem::sections,
+};
+use pure_addr::{Domain, Text};
+use pure_config::Config;
+use pure_dkim::{Algorithm, SignedHeader, Unsigned, is_selector};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use time::OffsetDateTime;
+use tokio::{sync::Semaphore, task};
+use wire::{
+    Error, List, Reply, Service,
+    edge::{
+        keys_control::{self, Key, KeysControl, Pem},
+        keys_dkim::{self, KeysDkim, SigningInput},
+    },
+};
+use zeroize::Zeroizing;
+
+/// Bytes of a domain name in its text form (RFC 1035 2.3.4).
+const MAX_NAME: usize = 253;
+
+/// Tells the time in seconds since 1970.
+pub(crate) struct Clock(Box<dyn Fn() -> i64 + Send + Sync>);
+
+impl Clock {
+    pub(crate) fn new(clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        Self(Box::new(clock))
+    }
+}
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clock(..)")
+    }
+}
+
+/// What the configuration says about DKIM.
+#[derive(Debug, Default)]
+struct Settings {
+    domains: BTreeSet<Domain>,
+    rotate: Option<Duration>,
+}
+
+impl Settings {
+    fn of(config: &Config) -> Self {
+        Self { domains: config.domains.keys().cloned().collect(), rotate: config.dkim.rotate }
+    }
+}
+
+/// All DKIM keys.
+#[derive(Debug)]
+pub(crate) struct Dkim(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    files: Files,
+    clock: Clock,
+    settings: Mutex<Settings>,
+    /// What has been read so far.
+    rings: Mutex<BTreeMap<Domain, Ring>>,
+    /// Held by the one who changes files.
+    changing: Mutex<()>,
+    turns: Arc<Semaphore>,
+}
+
+/// Why there is no signature.
+#[derive(Debug, thiserror::Error)]
+enum NoSignature {
+    #[error("the domain is not ours")]
+    NotOurs,
+    #[error("{0}")]
+    Keys(#[from] FileError),
+    #[error("no key could be made")]
+    Crypto,
+}
+
+impl Dkim {
+    pub(crate) fn open(state: &Path, config: &Config, clock: Clock) -> Result<Self, std::io::Error> {
+        Ok(Self(Arc::new(Inner {
+            files: Files::open(state).map_err(std::io::Error::other)?,
+            clock,
+            settings: Mutex::new(Settings::of(config)),
+            rings: Mutex::default(),
+            changing: Mutex::default(),
+            turns: Arc::new(Semaphore::new(DKIM_AT_A_TIME)),
+        })))
+    }
+
+    /// Takes over what the configuration says now.
+    pub(crate) fn reload(&self, config: &Config) {
+        *lock(&self.0.settings) = Settings::of(config);
+    }
+
+    /// Runs slow work, so many at a time, in a thread of its own.
+    async fn work<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> T + Send + 'static) -> Result<T, Error> {
+        let turn = self.0.turns.clone().acquire_owned().await.map_err(|_| Error::Closed)?;
+        let inner = self.0.clone();
+        let done = task::spawn_blocking(move || {
+            let _turn = turn;
+            work(&inner)
+        });
+        done.await.map_err(|_| Error::Closed)
+    }
+}
+
+impl Service<KeysDkim> for Dkim {
+    async fn call(&self, request: keys_dkim::Request, _fds: Vec<OwnedFd>) -> Result<Reply<KeysDkim>, Error> {
+        let keys_dkim::Request::Sign { domain, time, input } = request;
+        // A header that scan cannot have made ends the connection.
+        SignedHeader::check(fields(&input)).map_err(|_| Error::Malformed("fields that are not in canonical form"))?;
+        if time.saturating_sub(self.0.now()).saturating_abs() > DKIM_CLOCK {
+            return Err(Error::Refused);
+        }
+        let signed = self.work(move |keys| {
+            let result = keys.sign(&domain, time, &input);
+            (domain, result)
+        });
+        Ok(Reply::new(match signed.await? {
+            (_, Ok(signatures)) => keys_dkim::Response::Signatures(signatures),
+            (_, Err(NoSignature::NotOurs)) => keys_dkim::Response::NotOurs,
+            (domain, Err(error)) => {
+                tracing::error!(%domain, %error, "no DKIM signature");
+                keys_dkim::Response::Unavailable
+            }
+        }))
+    }
+}
+
+impl Service<KeysControl> for Dkim {
+    async fn call(&self, request: keys_control::Request, _fds: Vec<OwnedFd>) -> Result<Reply<KeysControl>, Error> {
+        let done = self.work(|keys| match request {
+            keys_control::Request::Keys(domain) => keys.list(&domain),
+            keys_control::Request::Rotate(domain) => keys.rotate(&domain),
+            keys_control::Request::Import { domain, selector, pem } => keys.import(&domain, &selector, pem),
+        });
+        Ok(Reply::new(match done.await? {
+            Ok(keys) => keys_control::Response::Keys(keys),
+            Err(why) => keys_control::Response::Refused(Text::lossy(why.as_bytes())),
+        }))
+    }
+}
+
+fn fields(input: &SigningInput) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+    input.fields.iter().map(|f| (f.name.as_str(), f.value.as_ref().map(|v| v.as_slice())))
+}
+
+impl Inner {
+    fn now(&self) -> i64 {
+        (self.clock.0)()
+    }
+
+    fn rotation(&self) -> Option<Duration> {
+        lock(&self.settings).rotate
+    }
+
+    fn sign(&self, domain: &Domain, time: i64, input: &SigningInput) -> Result<List<serde_bytes::ByteBuf, 4>, NoSignature> {
+        if domain.is_literal() || !(lock(&self.settings).domains.contains(domain) || self.files.knows(domain)) {
+            return Err(NoSignature::NotOurs);
+        }
+        let ring = self.ring(domain)?;
+        let header = SignedHeader::check(fields(input)).map_err(|_| NoSignature::Crypto)?;
+        let mut signatures = List::default();
+        for algorithm in ALGORITHMS {
+            let stored = ring.current(algorithm, self.now()).ok_or(NoSignature::Crypto)?;
+            let unsigned = Unsigned::build(&header, &input.body_hash, algorithm, domain, &stored.selector, time);
+            let field = unsigned.ok().and_then(|unsigned| stored.key.sign(unsigned)).ok_or(NoSignature::Crypto)?;
+            signatures.push(field.into()).map_err(|_| NoSignature::Crypto)?;
+        }
+        Ok(signatures)
+    }
+
+    fn list(&self, domain: &Domain) -> Result<List<Key, MAX_DKIM_KEYS>, String> {
+        if domain.is_literal() {
+            return Err("an address literal has no DKIM keys".into());
+        }
+        let ring = self.ring(domain).map_err(|e| e.to_string())?;
+        self.shown(&ring)
+    }
+
+    fn shown(&self, ring: &Ring) -> Result<List<Key, MAX_DKIM_KEYS>, String> {
+        let (now, rotate) = (self.now(), self.rotation());
+        let shown = ring.keys().iter().map(|stored| {
+            let (stage, until) = ring.stage(stored, now, rotate);
+            Some(Key { selector: Text::new(stored.selector.clone()).ok()?, stage, until, record: stored.key.record()? })
+        });
+        shown.collect::<Option<Vec<_>>>().and_then(List::new).ok_or_else(|| "the keys cannot be shown".into())
+    }
+
+    fn rotate(&self, domain: &Domain) -> Result<List<Key, MAX_DKIM_KEYS>, String> {
+        self.list(domain)?;
+        let _changing = lock(&self.changing);
+        let mut ring = self.cached(domain).unwrap_or_default();
+        let now = self.now();
+        let make = ring.by_hand(now);
+        if make.is_empty() {
+            return Err("a rotation is under way: its keys sign after the time that they are published ahead".into());
+        }
+        for (algorithm, from) in make {
+            ring = self.make(domain, &ring, algorithm, from, now).map_err(|e| e.to_string())?;
+        }
+        tracing::info!(%domain, "DKIM rotation begun by hand");
+        self.shown(&ring)
+    }
+
+    fn import(&self, domain: &Domain, selector: &Text<63>, pem: Pem) -> Result<List<Key, MAX_DKIM_KEYS>, String> {
+        let pem = Zeroizing::new(pem.0.into_bytes());
+        if domain.is_literal() {
+            return Err("an address literal has no DKIM keys".into());
+        }
+        if !is_selector(selector.as_str()) {
+            return Err("a selector has lower-case letters, digits, hyphens and dots between them".into());
+        }
+        if !fits(domain, selector.as_str()) {
+            return Err("the name of its record would be longer than a domain name can be".into());
+        }
+        let sections = sections(&pem).map_err(|e| format!("the key: {e}"))?;
+        let key = sections.iter().find_map(DkimKey::read);
+        let key = key.ok_or("there is no private key that can sign: it must be RSA of 2048 to 4096 bits, or Ed25519, as PEM")?;
+        let _changing = lock(&self.changing);
+        let ring = self.loaded(domain).map_err(|e| e.to_string())?;
+        if ring.keys().iter().any(|k| k.selector == selector.as_str()) {
+            return Err(format!("{domain} has a key {selector} already"));
+        }
+        let (now, algorithm) = (self.now(), key.algorithm());
+        let stored = Stored { selector: selector.as_str().to_owned(), made: now, signs_from: now, key };
+        let ring = self.add(domain, &ring, stored).map_err(|e| e.to_string())?;
+        tracing::info!(%domain, %selector, algorithm = algorithm.tag(), "DKIM key imported");
+        self.shown(&ring)
+    }
+
+    /// The keys of a domain as the calendar wants them now; the first are made when there are none.
+    fn ring(&self, domain: &Domain) -> Result<Ring, NoSignature> {
+        let rotate = self.rotation();
+        if let Some(ring) = self.cached(domain).filter(|ring| ring.due(self.now(), rotate).is_nothing()) {
+            return Ok(ring);
+        }
+        let _changing = lock(&self.changing);
+        let now = self.now();
+        let mut ring = self.loaded(domain)?;
+        let due = ring.due(now, rotate);
+        for (algorithm, from) in due.make {
+            ring = self.make(domain, &ring, algorithm, from, now)?;
+        }
+        for selector in due.remove {
+            self.files.remove(domain, &selector)?;
+            tracing::info!(%domain, selector, "DKIM key removed: mail that it signed has aged out");
+            ring = Ring::new(ring.keys().iter().filter(|k| k.selector != selector).cloned().collect());
+            self.cache(domain, &ring);
+        }
+        Ok(ring)
+    }
+
+    fn cached(&self, domain: &Domain) -> Option<Ring> {
+        lock(&self.rings).get(domain).cloned()
+    }
+
+    fn cache(&self, domain: &Domain, ring: &Ring) {
+        lock(&self.rings).insert(domain.clone(), ring.clone());
+    }
+
+    fn loaded(&self, domain: &Domain) -> Result<Ring, FileError> {
+        if let Some(ring) = self.cached(domain) {
+            return Ok(ring);
+        }
+        let ring = Ring::new(self.files.load(domain)?.into_iter().map(Arc::new).collect());
+        self.cache(domain, &ring);
+        Ok(ring)
+    }
+
+    fn make(&self, domain: &Domain, ring: &Ring, algorithm: Algorithm, signs_from: i64, now: i64) -> Result<Ring, NoSignature> {
+        let selector = selector(ring, algorithm, now).ok_or(NoSignature::Crypto)?;
+        let key = DkimKey::generate(algorithm).ok_or(NoSignature::Crypto)?;
+        tracing::info!(%domain, selector, signs_from, "DKIM key made; publish it: postern dns");
+        Ok(self.add(domain, ring, Stored { selector, made: now, signs_from, key })?)
+    }
+
+    fn add(&self, domain: &Domain, ring: &Ring, stored: Stored) -> Result<Ring, FileError> {
+        if ring.keys().len() >= MAX_DKIM_KEYS {
+            return Err(FileError::TooMany(domain.as_str().into()));
+        }
+        self.files.save(domain, &stored)?;
+        let ring = Ring::new(ring.keys().iter().cloned().chain([Arc::new(stored)]).collect());
+        self.cache(domain, &ring);
+        Ok(ring)
+    }
+}
+
+/// `p20261121r`: the day and the algorithm, with a number behind it when it is not the first of its day.
+fn selector(ring: &Ring, algorithm: Algorithm, now: i64) -> Option<String> {
+    let day = OffsetDateTime::from_unix_timestamp(now).ok()?.date();
+    let letter = match algorithm {
+        Algorithm::Ed25519Sha256 => 'e',
+        Algorithm::RsaSha256 => 'r',
+    };
+    let base = format!("p{:04}{:02}{:02}{letter}", day.year(), u8::from(day.month()), day.day());
+    let numbered = (2..=MAX_DKIM_KEYS.saturating_add(1)).map(|n| format!("{base}{n}"));
+    std::iter::once(base.clone()).chain(numbered).find(|s| is_selector(s) && ring.keys().iter().all(|k| k.selector != *s))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether the record of a key can be published at all.
+fn fits(domain: &Domain, selector: &str) -> bool {
+    domain.as_str().len().saturating_add(selector.len()).saturating_add("._domainkey.".len()) <= MAX_NAME
+}
