@@ -4,6 +4,7 @@ use crate::{
     ask::Resolution,
     limits::{MAX_AUTHORS, MAX_DELIVERIES, MAX_RECEIVED},
     spool::Destination,
+    srs,
 };
 use pure_addr::{Address, ReversePath, Text};
 use pure_index::Identity;
@@ -47,6 +48,8 @@ pub(crate) enum Refusal {
     Rejected(Reason),
     /// Not now.
     Deferred,
+    /// Too much was sent by this account, or to this alias.
+    RateLimited,
 }
 
 /// The envelope's recipients, all accepted, or why not.
@@ -116,8 +119,23 @@ pub(crate) fn sender(reverse_path: &ReversePath) -> Option<Text<320>> {
     reverse_path.address().and_then(|a| Text::new(a.to_string()).ok())
 }
 
-/// Where the message goes. Recipients that lead to the same account share one delivery, which keeps the first one's `Delivered-To`.
-pub(crate) fn admit(mut envelope: Envelope, submitter: Option<Owner>, recipients: Vec<AcceptedRecipient>) -> Result<Admitted, Refusal> {
+/// Which recipients of strangers' mail lead elsewhere.
+pub(crate) fn forwards(recipients: &[AcceptedRecipient]) -> impl Iterator<Item = (&Address, &Address)> {
+    recipients.iter().flat_map(|AcceptedRecipient { recipient, targets }| {
+        targets.iter().filter_map(|target| match target {
+            Target::Remote(address) if *address != recipient.address => Some((&recipient.address, address)),
+            _ => None,
+        })
+    })
+}
+
+/// Where the message goes. `rewrite` gives the reverse-path of what an alias at this address sends on, when it is not the envelope's. Recipients that lead to the same account share one delivery, which keeps the first one's `Delivered-To`.
+pub(crate) fn admit(
+    mut envelope: Envelope,
+    submitter: Option<Owner>,
+    recipients: Vec<AcceptedRecipient>,
+    rewrite: impl Fn(&Address) -> Option<Address>,
+) -> Result<Admitted, Refusal> {
     let mut deliveries = Vec::new();
     let (mut accounts, mut elsewhere) = (HashSet::new(), HashSet::new());
     let mut kept = wire::List::default();
@@ -128,7 +146,10 @@ pub(crate) fn admit(mut envelope: Envelope, submitter: Option<Owner>, recipients
                 Target::Remote(address) => elsewhere.insert(address.clone()),
             };
             if new {
-                deliveries.push(Destination { recipient: number, target });
+                // An SRS address of ours that leads back is no alias.
+                let forwarded = matches!(&target, Target::Remote(address) if *address != recipient.address) && !srs::is(&recipient.address);
+                let rewritten = if forwarded { rewrite(&recipient.address) } else { None };
+                deliveries.push(Destination { recipient: number, target, forwarded, rewritten });
             }
         }
         // As many as the envelope had, which had the same limit.
@@ -169,7 +190,7 @@ mod tests {
             ),
             accepted("v@remote.test", vec![Target::Remote(address("v@remote.test"))]),
         ];
-        let (envelope, _, deliveries) = admit(envelope("x@remote.test", &[]), None, list).unwrap().into_parts();
+        let (envelope, _, deliveries) = admit(envelope("x@remote.test", &[]), None, list, |_| None).unwrap().into_parts();
         assert_eq!(envelope.recipients.len(), 3);
         let places: Vec<(u16, bool)> = deliveries.iter().map(|d| (d.recipient, matches!(d.target, Target::Remote(_)))).collect();
         assert_eq!(places, [(0, false), (1, false), (1, true)]);

@@ -13,7 +13,8 @@ use wire::{
     Client, Edge, Error, List, Reply, SealedMessage,
     edge::{
         auth_directory::{self, AuthDirectory, Target},
-        mail::{Owner, Recipient},
+        keys_dkim::SigningInput,
+        mail::{MAX_MESSAGE, Owner, Recipient},
         scan_index::{self, ScanForQueue},
     },
 };
@@ -141,6 +142,15 @@ impl Directory {
         out
     }
 
+    /// Is this an address of ours, whether somebody is there or not? None when it cannot be known now.
+    pub(crate) async fn is_local(&self, address: &Address) -> Option<bool> {
+        match self.targets(address).await.ok()? {
+            auth_directory::Response::NotLocal => Some(false),
+            auth_directory::Response::Targets(_) | auth_directory::Response::Unknown => Some(true),
+            auth_directory::Response::MaySend(_) | auth_directory::Response::Generation(_) => None,
+        }
+    }
+
     /// May the account send as each of these? None when it cannot be known now.
     pub(crate) async fn may_send(&self, account: AccountId, addresses: Vec<Text<320>>) -> Option<bool> {
         let request = auth_directory::Request::MaySend { account, addresses: List::new(addresses)? };
@@ -195,4 +205,44 @@ impl Scanner {
             }
         }
     }
+
+    /// What a signature is to cover; none when it cannot be said now.
+    pub(crate) async fn to_sign(&self, message: &SealedMessage, prefix: &[u8]) -> Option<Box<SigningInput>> {
+        let request = scan_index::QueueRequest::ToSign(serde_bytes::ByteBuf::from(prefix));
+        match ask(&self.0, &request, &[message.as_fd()]).await.map(|reply| reply.body) {
+            Ok(scan_index::QueueResponse::ToSign(input)) => Some(input),
+            Ok(_) => None,
+            Err(error) => {
+                tracing::warn!(%error, "scan cannot be asked");
+                None
+            }
+        }
+    }
+
+    /// The message in seven bits.
+    pub(crate) async fn seven_bit(&self, message: &SealedMessage) -> SevenBit {
+        match ask(&self.0, &scan_index::QueueRequest::SevenBit, &[message.as_fd()]).await {
+            Ok(Reply { body: scan_index::QueueResponse::SevenBit, fds }) => match <[_; 1]>::try_from(fds) {
+                Ok([fd]) => match SealedMessage::from_fd(fd, MAX_MESSAGE.saturating_mul(3)) {
+                    Ok(converted) => SevenBit::Converted(converted),
+                    Err(_) => SevenBit::Unavailable,
+                },
+                Err(_) => SevenBit::Unavailable,
+            },
+            Ok(Reply { body: scan_index::QueueResponse::Failed, .. }) => SevenBit::Impossible,
+            Ok(_) => SevenBit::Unavailable,
+            Err(error) => {
+                tracing::warn!(%error, "scan cannot be asked");
+                SevenBit::Unavailable
+            }
+        }
+    }
+}
+
+/// A message for a host that takes no 8-bit content.
+#[derive(Debug)]
+pub(crate) enum SevenBit {
+    Converted(SealedMessage),
+    Impossible,
+    Unavailable,
 }

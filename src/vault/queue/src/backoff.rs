@@ -23,10 +23,14 @@ pub(crate) fn next_attempt(reason: Reason, attempts: u32, received_at: i64, now:
     };
     let doublings = attempts.saturating_sub(1).min(MAX_DOUBLINGS);
     let interval = first.saturating_mul(1 << doublings).min(longest);
-    // Three quarters to five quarters of it, so that what failed together does not come back together.
+    Some(now.saturating_add(spread(interval, random)))
+}
+
+/// Three quarters to five quarters of an interval, so that what failed together does not come back together.
+pub(crate) fn spread(interval: i64, random: u64) -> i64 {
     let spread = u64::try_from(interval / 2).unwrap_or(0).saturating_add(1);
     let jitter = i64::try_from(random.checked_rem(spread).unwrap_or(0)).unwrap_or(0);
-    Some(now.saturating_add(interval - interval / 4).saturating_add(jitter))
+    (interval - interval / 4).saturating_add(jitter)
 }
 
 #[cfg(test)]

@@ -7,11 +7,13 @@ use crate::{
     Clock, Random,
     ask::{Directory, Scanner, ask},
     backoff,
+    dsn::{self, Action, Told},
     limits::{MAX_IN_FLIGHT, MAX_LANES, MAX_POLL, MAX_UNSYNCED, SETTLE_EVERY, SYNC_BATCH},
-    spool::{Active, Body, Op, Outlets, Reason, Record, Spool, Ticket},
+    post::{Original, Post, Unavailable},
+    spool::{Accept, Active, Body, Op, Outlets, Reason, Record, Spool, Ticket},
     trace,
 };
-use pure_addr::{Domain, MailboxName};
+use pure_addr::{Domain, MailboxName, Text};
 use pure_index::MessageIndex;
 use serde_bytes::ByteBuf;
 use std::{
@@ -28,6 +30,7 @@ use wire::{
     edge::{
         auth_directory::Target,
         mail::{Owner, QueueId},
+        send_deliver::{Status, Trace},
         store_deliver::{Delivery, DeliveryId, Request, Response, StoreDeliver},
     },
 };
@@ -49,6 +52,7 @@ pub(crate) struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Random,
     pub(crate) hostname: Domain,
+    pub(crate) post: Arc<Post>,
     pub(crate) permits: Semaphore,
     /// To the task that has the store sync.
     pub(crate) delivered: mpsc::Sender<Delivered>,
@@ -58,9 +62,12 @@ pub(crate) struct Engine {
 pub(crate) struct Delivered {
     ticket: Arc<Ticket>,
     number: u32,
+    /// Its sender wants to hear of it.
+    shared: Option<Shared>,
 }
 
 /// What the deliveries of one message share.
+#[derive(Clone)]
 struct Shared {
     ticket: Arc<Ticket>,
     received_at: i64,
@@ -99,7 +106,7 @@ impl Engine {
         };
         let Some(message) = message else {
             for (number, attempts) in todo {
-                self.failed(&ticket, received_at, number, attempts, Reason::NoBody);
+                self.unreadable(&ticket, received_at, number, attempts);
             }
             return;
         };
@@ -108,8 +115,9 @@ impl Engine {
             None => self.scan.index(&message).await,
         };
         let Some(index) = index else {
+            let shared = Shared { ticket, received_at, record, message, fresh };
             for (number, attempts) in todo {
-                self.failed(&ticket, received_at, number, attempts, Reason::NoIndex);
+                self.failed(&shared, number, attempts, Reason::NoIndex).await;
             }
             return;
         };
@@ -142,7 +150,7 @@ impl Engine {
     async fn deliver_one(&self, shared: &Shared, number: u32, attempts: u32, index: MessageIndex) {
         let id = shared.ticket.id();
         let Some((owner, request)) = self.request(shared, number, index).await else {
-            return self.failed(&shared.ticket, shared.received_at, number, attempts, Reason::NoAccount);
+            return self.failed(shared, number, attempts, Reason::NoAccount).await;
         };
         let Ok(permit) = self.permits.acquire().await else { return };
         let answer = ask(&self.store, &request, &[shared.message.as_fd()]).await;
@@ -152,7 +160,9 @@ impl Engine {
             Ok(Response::Delivered) => {
                 tracing::info!(MESSAGE = %id, %session, %peer, account = %owner.account, number, "delivered");
                 // Without a receiver the process is about to end.
-                let _ = self.delivered.send(Delivered { ticket: shared.ticket.clone(), number }).await;
+                let recipient = shared.record.destination(number).and_then(|d| shared.record.recipient(d));
+                let told = recipient.is_some_and(|r| dsn::wanted(r.notify, Action::Delivered)).then(|| shared.clone());
+                let _ = self.delivered.send(Delivered { ticket: shared.ticket.clone(), number, shared: told }).await;
                 return;
             }
             Ok(Response::OverQuota) => Reason::OverQuota,
@@ -171,7 +181,7 @@ impl Engine {
             MESSAGE = %id, %session, %peer, account = %owner.account, number, attempts = attempts.saturating_add(1), reason = reason.text(),
             "delivery deferred"
         );
-        self.failed(&shared.ticket, shared.received_at, number, attempts, reason);
+        self.failed(shared, number, attempts, reason).await;
     }
 
     /// What the store is asked; none when the account is gone or the record does not have this delivery.
@@ -210,17 +220,46 @@ impl Engine {
         }
     }
 
-    /// Notes a failure and when to try again.
-    fn failed(&self, ticket: &Arc<Ticket>, received_at: i64, number: u32, attempts: u32, reason: Reason) {
+    /// Notes a failure and when to try again; when the time for that is over, its sender is told.
+    async fn failed(&self, shared: &Shared, number: u32, attempts: u32, reason: Reason) {
+        let ticket = &shared.ticket;
         let attempts = attempts.saturating_add(1);
+        let now = self.clock.now();
         let next = match reason {
             Reason::NoAccount => None,
-            _ => backoff::next_attempt(reason, attempts, received_at, self.clock.now(), (self.random)()),
+            _ => backoff::next_attempt(reason, attempts, shared.received_at, now, (self.random)()),
         };
+        let next = match next {
+            Some(next) => next,
+            None => match self.tell(shared, number, Action::Failed, reason.status(), reason.text()).await {
+                Ok(own) => {
+                    tracing::warn!(MESSAGE = %ticket.id(), number, attempts, reason = reason.text(), "delivery failed for good");
+                    self.spool.push(Op::Delivered { ticket: ticket.clone(), number, own });
+                    return;
+                }
+                Err(Unavailable) => now.saturating_add(backoff::spread(60_000, (self.random)())),
+            },
+        };
+        self.spool.push(Op::Failed { ticket: ticket.clone(), number, attempts, next: Some(next), reason });
+    }
+
+    /// A message that is not on disk any more cannot be returned: a person has to look.
+    fn unreadable(&self, ticket: &Arc<Ticket>, received_at: i64, number: u32, attempts: u32) {
+        let attempts = attempts.saturating_add(1);
+        let next = backoff::next_attempt(Reason::NoBody, attempts, received_at, self.clock.now(), (self.random)());
         if next.is_none() {
-            tracing::error!(MESSAGE = %ticket.id(), number, attempts, reason = reason.text(), "delivery held");
+            tracing::error!(MESSAGE = %ticket.id(), number, attempts, "delivery held");
         }
-        self.spool.push(Op::Failed { ticket: ticket.clone(), number, attempts, next, reason });
+        self.spool.push(Op::Failed { ticket: ticket.clone(), number, attempts, next, reason: Reason::NoBody });
+    }
+
+    /// The report to the sender of a delivery, if one is wanted.
+    async fn tell(&self, shared: &Shared, number: u32, action: Action, status: Status, text: &str) -> Result<Vec<Accept>, Unavailable> {
+        let Shared { ticket, received_at, record, message, .. } = shared;
+        let recipient = record.destination(number).and_then(|d| record.recipient(d)).filter(|r| dsn::wanted(r.notify, action));
+        let trace = Trace { status, reply: None, text: Text::lossy(text.as_bytes()), remote: None };
+        let told = recipient.map(|recipient| Told { recipient, action, trace }).into_iter().collect();
+        self.post.report(Original { id: ticket.id(), record, received_at: *received_at, message: Some(message) }, told).await
     }
 
     /// Has the store sync what it was given, in batches; then the rows may go.
@@ -250,8 +289,13 @@ impl Engine {
             }
             self.sync_store().await;
             unsettled = unsettled.saturating_add(batch.len());
-            for Delivered { ticket, number } in batch {
-                self.spool.push(Op::Delivered { ticket, number });
+            for Delivered { ticket, number, shared } in batch {
+                let own = match shared {
+                    // A report that cannot be written now is none: success is not worth a second delivery.
+                    Some(shared) => self.tell(&shared, number, Action::Delivered, Status(2, 0, 0), "delivered").await.unwrap_or_default(),
+                    None => Vec::new(),
+                };
+                self.spool.push(Op::Delivered { ticket, number, own });
             }
             if unsettled >= SETTLE_EVERY {
                 self.settle().await;

@@ -2,19 +2,21 @@
 //!
 //! SECURITY: a vault. It holds accepted messages until they are delivered, on its own disk, and parses nothing that came from the
 //! Internet: it sees typed envelopes, sealed bytes, and the index that scan made of them. Its clients are mx (strangers' mail), auth
-//! (sessions of accounts), submission through those sessions, and the administrator; it asks scan, the directory of auth, and
-//! the store.
+//! (sessions of accounts), submission through those sessions, and the administrator; it asks scan, the directory of auth, the
+//! store, keys for DKIM signatures, and send.
 //!
 //! * A taken-over mx can hand over mail as a stranger: every recipient is looked up again here, so it relays nothing.
 //! * A taken-over submission acts for the accounts whose sockets it holds: the socket says whose, and authors and reverse-path
 //!   are checked here.
 //! * A taken-over scan can misjudge identity and loops, and nothing else: it cannot change a byte.
+//! * A taken-over send can lose and invent results of deliveries, and its words are free text; it names no recipient and makes no report.
 //! * Not blocked: a taken-over queue can forge and lose mail, and write to any account through the store.
 //!
 //! Invariants:
 //!
 //! * `Accepted` is said after the message is on disk;
 //! * an accepted message is delivered at least once to each of its accounts, at most once per delivery id;
+//! * each delivery ends in one transaction: done, or with the report to its sender in the spool;
 //! * when anything that must be asked cannot be, the message is deferred, never waved through;
 //! * memory is bounded: by [`limits`], in messages and bytes.
 //!
@@ -25,13 +27,22 @@ mod ask;
 mod backoff;
 mod budget;
 mod deliver;
+mod dsn;
+mod fixup;
+mod forwards;
 mod known;
 pub mod limits;
+mod notices;
+mod post;
+mod remote;
 mod services;
+pub mod settings;
 mod spool;
+mod srs;
 mod submit;
 #[cfg(test)]
 mod testing;
+mod tlsrpt;
 mod trace;
 
 pub use services::{Control, Grant, Inbound};
@@ -42,6 +53,9 @@ use crate::{
     budget::Budget,
     deliver::Engine,
     limits::{Limits, MAX_FILE_WRITERS},
+    post::Post,
+    remote::{Outbound, Sender},
+    settings::Settings,
     spool::{Outlets, Spool},
     submit::{Core, Disk},
 };
@@ -91,9 +105,15 @@ pub struct Options {
     pub directory: PathBuf,
     /// The socket of the edge store-deliver.
     pub store: PathBuf,
+    /// The socket of the edge keys-dkim.
+    pub keys: PathBuf,
+    /// The socket of the edge send-deliver.
+    pub send: PathBuf,
+    /// What the configuration says about mail that leaves.
+    pub settings: Settings,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
-    /// For spreading retries.
+    /// For spreading retries, and for names that are to be unlike all others.
     pub random: Random,
     /// Turned down by tests.
     pub limits: Limits,
@@ -104,28 +124,57 @@ pub struct Queue {
     core: Arc<Core>,
     clock: Arc<dyn Clock>,
     due: Arc<Notify>,
+    outbound: Arc<Outbound>,
     tasks: Vec<AbortHandle>,
 }
 
 impl Queue {
     /// Opens the spool and goes on with what is in it. To be called within a tokio runtime.
     pub fn open(options: Options) -> Result<Self, OpenError> {
-        let Options { state, hostname, message_size, scan, directory, store, clock, random, limits } = options;
+        let Options { state, hostname, message_size, scan, directory, store, keys, send, settings, clock, random, limits } = options;
+        let settings = Arc::new(settings);
+        let outbound = Outbound::new();
         let active = Budget::new(limits.active, limits.active_bytes);
         let (active_sender, active_receiver) = mpsc::unbounded_channel();
         let due = Arc::new(Notify::new());
-        let outlets = Outlets { active: active_sender, due: due.clone(), budget: active.clone() };
-        let spool = Arc::new(Spool::open(&state, clock.now(), &limits, outlets.clone())?);
+        let outlets = Outlets {
+            active: active_sender,
+            due: due.clone(),
+            budget: active.clone(),
+            outbound: outbound.clone(),
+            paused: settings.send.paused,
+        };
+        let spool = Arc::new(Spool::open(&state, clock.now(), &limits, &settings, outlets.clone())?);
         let (scan, directory) = (Arc::new(Scanner::new(&scan)), Directory::new(&directory));
         let (delivered, to_sync) = Engine::channel();
+        let post = Arc::new(Post {
+            directory: directory.clone(),
+            spool: spool.clone(),
+            settings: settings.clone(),
+            hostname: hostname.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+        });
+        let sender = Arc::new(Sender {
+            send: Client::new(send),
+            keys: Client::new(keys),
+            scan: scan.clone(),
+            spool: spool.clone(),
+            post: post.clone(),
+            settings: settings.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+            hostname: hostname.clone(),
+        });
         let engine = Arc::new(Engine {
             store: Client::new(store),
             scan: scan.clone(),
             directory: directory.clone(),
             spool: spool.clone(),
             clock: clock.clone(),
-            random,
-            hostname,
+            random: random.clone(),
+            hostname: hostname.clone(),
+            post: post.clone(),
             permits: Engine::permits(),
             delivered,
         });
@@ -134,6 +183,9 @@ impl Queue {
             tokio::spawn(engine.clone().run(active_receiver)).abort_handle(),
             tokio::spawn(engine.clone().sync(to_sync, limits.sync_delay, limits.settle_idle)).abort_handle(),
             tokio::spawn(engine.schedule(outlets)).abort_handle(),
+            tokio::spawn(remote::dispatch(sender.clone(), outbound.clone())).abort_handle(),
+            tokio::spawn(notices::run(post.clone(), outbound.clone())).abort_handle(),
+            tokio::spawn(tlsrpt::run(sender, outbound.clone())).abort_handle(),
         ];
         let core = Arc::new(Core {
             spool,
@@ -146,9 +198,13 @@ impl Queue {
             stalled_until: AtomicI64::new(0),
             file_writers: Semaphore::new(MAX_FILE_WRITERS),
             disk: Disk::default(),
+            settings,
+            hostname,
+            random,
+            forwards: forwards::Forwards::default(),
             limits,
         });
-        Ok(Self { core, clock, due, tasks })
+        Ok(Self { core, clock, due, outbound, tasks })
     }
 
     /// The service of queue/inbound.
@@ -169,6 +225,7 @@ impl Queue {
     /// Looks at the schedule now; for clocks that jump.
     pub fn wake(&self) {
         self.due.notify_one();
+        self.outbound.wake();
     }
 
     /// Commits so far, for measuring.

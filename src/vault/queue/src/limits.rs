@@ -65,6 +65,27 @@ pub const CACHE_KIB: u32 = 8 * 1024;
 /// Numbers reserved at a time, so that the next start begins above all that were given.
 pub const RESERVE: u64 = 10_000_000;
 
+/// Messages that are being sent elsewhere at a time.
+pub const MAX_SENDING: usize = 192;
+/// Bytes of those messages.
+pub const MAX_SENDING_BYTES: u64 = 256 * 1024 * 1024;
+/// Destinations that are worked on at a time.
+pub const MAX_DESTINATIONS: usize = 256;
+/// Recipients of one lease: what any server takes (RFC 5321 4.5.3.1.8).
+pub const MAX_LEASE_RECIPIENTS: usize = 100;
+/// Attempts that are remembered of a recipient.
+pub const MAX_TRIES: usize = 5;
+/// Bytes up to which a whole message is returned in a report to its sender.
+pub const MAX_RETURNED: u64 = 100 * 1024;
+/// Bytes of a header that are returned.
+pub const MAX_RETURNED_HEADER: u64 = 64 * 1024;
+/// Messages that one alias target gets from us in an hour.
+pub const MAX_FORWARDS_PER_HOUR: u32 = 1_000;
+/// Alias targets whose forwards are counted at a time.
+pub const MAX_FORWARD_COUNTS: usize = 10_000;
+/// How often the outcome of TLS negotiations is looked at for reports.
+pub const REPORT_POLL: Duration = Duration::from_secs(15 * 60);
+
 /// The limits that tests turn down. [`Default`] is what runs.
 #[derive(Debug, Clone)]
 pub struct Limits {

@@ -5,8 +5,8 @@ use std::{future::Future, pin::Pin, process::ExitCode, sync::Arc};
 use wire::{
     Edge,
     edge::{
-        auth_directory::AuthDirectory, queue_control::QueueControl, queue_grant::QueueGrant, queue_inbound::QueueInbound,
-        scan_index::ScanForQueue, store_deliver::StoreDeliver,
+        auth_directory::AuthDirectory, keys_dkim::KeysDkim, queue_control::QueueControl, queue_grant::QueueGrant,
+        queue_inbound::QueueInbound, scan_index::ScanForQueue, send_deliver::SendDeliver, store_deliver::StoreDeliver,
     },
     serve,
 };
@@ -43,6 +43,9 @@ fn start(mut process: jail::Process) -> Result<Serving, Failure> {
         scan: process.edge(ScanForQueue::NAME),
         directory: process.edge(AuthDirectory::NAME),
         store: process.edge(StoreDeliver::NAME),
+        keys: process.edge(KeysDkim::NAME),
+        send: process.edge(SendDeliver::NAME),
+        settings: postern_queue::settings::Settings::from_config(&process.config).ok_or("nobody can be postmaster")?,
         clock: Arc::new(postern_queue::SystemClock),
         random: Arc::new(random),
         limits: postern_queue::limits::Limits::default(),

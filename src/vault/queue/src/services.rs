@@ -6,6 +6,7 @@ use crate::{
     spool::{Op, Spool},
     submit::Core,
 };
+use pure_addr::ReversePath;
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use wire::{
@@ -29,9 +30,9 @@ impl Service<QueueInbound> for Inbound {
     async fn call(&self, request: queue_inbound::Request, fds: Vec<OwnedFd>) -> Result<Reply<QueueInbound>, Error> {
         use queue_inbound::{Request, Response};
         Ok(Reply::new(match request {
-            Request::Recipient { reverse_path: _, recipient } => {
+            Request::Recipient { reverse_path, recipient } => {
                 none(&fds)?;
-                Response::Recipient(self.0.verdict(recipient, Relay::Refused).await)
+                Response::Recipient(self.0.verdict(recipient, Relay::Refused, reverse_path == ReversePath::Null).await)
             }
             Request::Submit(envelope) => Response::Submitted(self.0.submit(envelope, None, fds).await?),
         }))
@@ -67,7 +68,7 @@ impl Submission {
             }
             Request::Recipient(recipient) => {
                 none(&fds)?;
-                Response::Recipient(self.core.verdict(recipient, Relay::Allowed).await)
+                Response::Recipient(self.core.verdict(recipient, Relay::Allowed, false).await)
             }
             Request::Submit(envelope) => Response::Submitted(self.core.submit(envelope, Some(&self.owner), fds).await?),
         })
@@ -124,27 +125,29 @@ impl Service<QueueControl> for Control {
     async fn call(&self, request: queue_control::Request, fds: Vec<OwnedFd>) -> Result<Reply<QueueControl>, Error> {
         use queue_control::{Request, Response};
         none(&fds)?;
-        let done = |n: u64, named: bool| if named && n == 0 { Response::NoSuchMessage } else { Response::Done(n) };
         let now = self.clock.now();
         Ok(Reply::new(match request {
-            Request::List { after } => {
-                let list = self.spool.ask(|answer| Op::List(after, answer)).await.ok_or(Error::Refused)?;
+            Request::List { after, filter } => {
+                let list = self.spool.ask(|answer| Op::List(after, filter, answer)).await.ok_or(Error::Refused)?;
                 Response::Messages(List::new(list).ok_or(Error::TooLarge)?)
             }
             Request::Show(id) => match self.spool.ask(|answer| Op::Show(id, answer)).await.ok_or(Error::Refused)? {
                 Some((message, recipients)) => Response::Message(Box::new((message, List::new(recipients).ok_or(Error::TooLarge)?))),
                 None => Response::NoSuchMessage,
             },
-            Request::Retry(id) => {
-                let n = self.spool.ask(|answer| Op::Retry { id, now, answer }).await.ok_or(Error::Refused)?;
-                done(n, id.is_some())
-            }
-            Request::Delete(id) => {
-                let n = self.spool.ask(|answer| Op::Delete(id, answer)).await.ok_or(Error::Refused)?;
-                if n > 0 {
-                    tracing::warn!(MESSAGE = %id, "deleted by the administrator");
+            Request::Trace(id) => match self.spool.ask(|answer| Op::Trace(id, answer)).await.ok_or(Error::Refused)? {
+                Some(attempts) => Response::Trace(List::new(attempts).ok_or(Error::TooLarge)?),
+                None => Response::NoSuchMessage,
+            },
+            Request::Change { action, filter } => {
+                let named = filter.id;
+                tracing::warn!(?action, ?filter, "asked for by the administrator");
+                if let Some(id) = named
+                    && self.spool.ask(|answer| Op::Show(id, answer)).await.ok_or(Error::Refused)?.is_none()
+                {
+                    return Ok(Reply::new(Response::NoSuchMessage));
                 }
-                done(n, true)
+                Response::Done(self.spool.ask(|answer| Op::Change { action, filter, now, answer }).await.ok_or(Error::Refused)?)
             }
         }))
     }

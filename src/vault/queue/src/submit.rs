@@ -1,14 +1,18 @@
 //! How a message enters: checked here again, whoever handed it over, and answered after it is on disk.
 
 use crate::{
-    Clock,
-    admit::{self, Admitted, Refusal},
+    Clock, Random,
+    admit::{self, AcceptedRecipient, Admitted, Refusal},
     ask::{Directory, Relay, Resolution, Scanner},
     budget::{Budget, Room},
+    fixup,
+    forwards::Forwards,
     limits::{DISK_CHECK, Limits, MESSAGE_OVERHEAD, STALLED},
-    spool::{Accept, Live, Op, Record, Spool, SpoolFile},
+    settings::Settings,
+    spool::{Accept, Entered, Live, Op, Record, Spool, SpoolFile, sending::Counted},
+    srs,
 };
-use pure_addr::{AccountId, Address, ReversePath};
+use pure_addr::{AccountId, Address, Domain, ReversePath};
 use pure_index::MessageIndex;
 use std::{
     os::fd::OwnedFd,
@@ -21,6 +25,7 @@ use std::{
 use tokio::sync::{Semaphore, oneshot};
 use wire::{
     Error, SealedMessage,
+    edge::auth_directory::Target,
     edge::mail::{Envelope, Owner, QueueId, Reason, Recipient, RecipientVerdict, Submitted},
 };
 
@@ -39,17 +44,54 @@ pub(crate) struct Core {
     pub(crate) stalled_until: AtomicI64,
     pub(crate) file_writers: Semaphore,
     pub(crate) disk: Disk,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) hostname: Domain,
+    pub(crate) random: Random,
+    pub(crate) forwards: Forwards,
 }
 
 impl Core {
     /// May this RCPT be accepted?
-    pub(crate) async fn verdict(&self, address: Address, relay: Relay) -> RecipientVerdict {
-        match self.directory.resolve(Recipient { address, notify: None, orcpt: None }, relay).await {
+    pub(crate) async fn verdict(&self, address: Address, relay: Relay, null: bool) -> RecipientVerdict {
+        let recipient = Recipient { address, notify: None, orcpt: None };
+        match self.resolve(recipient, relay, null).await {
             Resolution::Accepted(_) => RecipientVerdict::Accept,
             Resolution::Unknown => RecipientVerdict::Unknown,
             Resolution::NoRelay => RecipientVerdict::NoRelay,
             Resolution::Unavailable => RecipientVerdict::Unavailable,
         }
+    }
+
+    /// SRS addresses of ours are known here, all others to the directory.
+    async fn resolve(&self, recipient: Recipient, relay: Relay, null: bool) -> Resolution {
+        match self.returns(&recipient, relay, null) {
+            Some(resolution) => resolution,
+            None => self.directory.resolve(recipient, relay).await,
+        }
+    }
+
+    async fn resolve_all(&self, envelope: &Envelope, relay: Relay) -> Vec<Resolution> {
+        let null = envelope.reverse_path == ReversePath::Null;
+        if !envelope.recipients.iter().any(|r| srs::is(&r.address)) {
+            return self.directory.resolve_all(&envelope.recipients, relay).await;
+        }
+        let mut all = Vec::new();
+        for recipient in &envelope.recipients {
+            all.push(self.resolve(recipient.clone(), relay, null).await);
+        }
+        all
+    }
+
+    /// What an SRS address of a stranger's mail is. It takes reports alone, which have the null reverse-path.
+    fn returns(&self, recipient: &Recipient, relay: Relay, null: bool) -> Option<Resolution> {
+        if relay == Relay::Allowed || !srs::is(&recipient.address) {
+            return None;
+        }
+        let sender = srs::reverse(&self.spool.srs_key, &recipient.address, self.clock.now()).filter(|_| null);
+        Some(match sender {
+            Some(sender) => Resolution::Accepted(AcceptedRecipient::new(recipient.clone(), vec![Target::Remote(sender)])),
+            None => Resolution::Unknown,
+        })
     }
 
     /// May the account use this reverse-path? None when it cannot be known now.
@@ -77,6 +119,10 @@ impl Core {
                 tracing::info!(%session, %peer, account = account.map(tracing::field::display), ?reason, "message rejected");
                 Submitted::Rejected(reason)
             }
+            Err(Refusal::RateLimited) => {
+                tracing::warn!(%session, %peer, account = account.map(tracing::field::display), "message deferred: too much was sent");
+                Submitted::RateLimited
+            }
             Err(Refusal::Deferred) => {
                 tracing::info!(%session, %peer, account = account.map(tracing::field::display), "message deferred");
                 Submitted::Deferred
@@ -84,28 +130,66 @@ impl Core {
         })
     }
 
-    async fn take(&self, envelope: Box<Envelope>, submitter: Option<&Owner>, message: Arc<SealedMessage>) -> Result<QueueId, Refusal> {
+    async fn take(&self, envelope: Box<Envelope>, submitter: Option<&Owner>, mut message: Arc<SealedMessage>) -> Result<QueueId, Refusal> {
         let size = message.len();
         let _room = self.submitting.take(size.saturating_add(MESSAGE_OVERHEAD)).ok_or(Refusal::Deferred)?;
         if self.spool.inbox.has_ended() || !self.disk.has_room(&self.spool, self.clock.now(), size, self.limits.free_disk) {
             return Err(Refusal::Deferred);
         }
-        let (admitted, index) = self.admit(*envelope, submitter, &message).await?;
+        let (admitted, mut index, sign_as) = self.admit(*envelope, submitter, &message).await?;
 
         let live = self.spool.numbers.give();
         let id = live.id;
-        let file = if size > self.limits.inside { Some(self.write_file(&live, &message).await?) } else { None };
-        let record = Record::new(admitted);
-        let encoded = wire::encode(&record).map_err(|_| Refusal::Deferred)?;
         let received_at = self.clock.now();
+        let mut record = Record::new(admitted);
+        record.sign_as = sign_as;
+        if let Some(owner) = submitter {
+            record.hide_client = self.settings.hides(&owner.address);
+            if record.hide_client {
+                let hidden = fixup::hide(&message, &index).map_err(|error| {
+                    tracing::error!(%error, "a message cannot be written again");
+                    Refusal::Deferred
+                })?;
+                if let Some(hidden) = hidden {
+                    message = Arc::new(hidden);
+                    // Every offset has moved.
+                    index = self.scan.index(&message).await.ok_or(Refusal::Deferred)?;
+                }
+            }
+            fixup::complete(&mut record, &index, id, received_at, (self.random)(), &self.hostname);
+        }
+        let size = message.len();
+        let file = if size > self.limits.inside { Some(self.write_file(&live, &message).await?) } else { None };
+        let encoded = wire::encode(&record).map_err(|_| Refusal::Deferred)?;
+        let routes = record.routes(&self.settings);
+        let counted = submitter.map(|owner| Counted {
+            account: owner.account.get(),
+            address: owner.address.clone(),
+            recipients: u32::try_from(record.envelope.recipients.len()).unwrap_or(u32::MAX),
+            limits: self.settings.sending,
+        });
         let (envelope, deliveries) = (&record.envelope, record.deliveries.len());
         let (session, peer, recipients) = (envelope.session, envelope.peer, envelope.recipients.len());
         let room = self.room(received_at, size.saturating_mul(2).saturating_add(MESSAGE_OVERHEAD)).await;
         let (answer, committed) = oneshot::channel();
         let record = Arc::new(record);
-        self.spool.push(Op::Accept(Box::new(Accept { live, received_at, record, encoded, message, file, index, room, answer })));
-        if committed.await != Ok(true) {
-            return Err(Refusal::Deferred);
+        self.spool.push(Op::Accept(Box::new(Accept {
+            live,
+            received_at,
+            record,
+            encoded,
+            message,
+            file,
+            index,
+            room,
+            routes,
+            counted,
+            answer,
+        })));
+        match committed.await {
+            Ok(Entered::Yes) => {}
+            Ok(Entered::Limited) => return Err(Refusal::RateLimited),
+            Ok(Entered::No) | Err(_) => return Err(Refusal::Deferred),
         }
         let account = submitter.map(|owner| tracing::field::display(owner.account));
         tracing::info!(MESSAGE = %id, %session, %peer, account, size, recipients, deliveries, "message accepted");
@@ -118,16 +202,45 @@ impl Core {
         envelope: Envelope,
         submitter: Option<&Owner>,
         message: &SealedMessage,
-    ) -> Result<(Admitted, Box<MessageIndex>), Refusal> {
+    ) -> Result<(Admitted, Box<MessageIndex>, Option<Domain>), Refusal> {
         let relay = if submitter.is_some() { Relay::Allowed } else { Relay::Refused };
-        let (index, resolutions) = tokio::join!(self.scan.index(message), self.directory.resolve_all(&envelope.recipients, relay));
+        let (index, resolutions) = tokio::join!(self.scan.index(message), self.resolve_all(&envelope, relay));
         let recipients = admit::recipients(resolutions)?;
         let index = index.ok_or(Refusal::Deferred)?;
         if let Some(owner) = submitter {
             self.check_identity(owner, &index, &envelope.reverse_path).await?;
         }
         admit::loops(&index.identity, &recipients)?;
-        Ok((admit::admit(envelope, submitter.cloned(), recipients)?, index))
+        let foreign = self.foreign_sender(&envelope, submitter, &recipients).await?;
+        if !self.forwards.count(admit::forwards(&recipients).filter(|_| submitter.is_none()).map(|(_, target)| target), self.clock.now()) {
+            return Err(Refusal::RateLimited);
+        }
+        // Nobody vouches for strangers' mail, whatever its From says.
+        let sign_as = submitter.and_then(|_| signs_as(&index, &envelope.reverse_path));
+        let now = self.clock.now();
+        let rewrite = |alias: &Address| {
+            let rewritten = srs::rewrite(&self.spool.srs_key, foreign.as_ref()?, &alias.domain, now);
+            if rewritten.is_none() {
+                tracing::warn!(sender = foreign.as_ref().map(tracing::field::display), "a reverse-path is too long to be rewritten");
+            }
+            rewritten
+        };
+        Ok((admit::admit(envelope, submitter.cloned(), recipients, rewrite)?, index, sign_as))
+    }
+
+    /// The reverse-path of a stranger's message that is to be forwarded, when it is not of a domain of ours.
+    async fn foreign_sender(
+        &self,
+        envelope: &Envelope,
+        submitter: Option<&Owner>,
+        recipients: &[AcceptedRecipient],
+    ) -> Result<Option<Address>, Refusal> {
+        let Some(sender) = envelope.reverse_path.address().filter(|_| submitter.is_none()) else { return Ok(None) };
+        if admit::forwards(recipients).next().is_none() {
+            return Ok(None);
+        }
+        let ours = self.directory.is_local(sender).await.ok_or(Refusal::Deferred)?;
+        Ok((!ours).then(|| sender.clone()))
     }
 
     /// Attack case RLY-03: the reverse-path and every author belong to the account.
@@ -170,6 +283,12 @@ impl Core {
             Err(_ended) => Err(Refusal::Deferred),
         }
     }
+}
+
+/// The domain to sign a submission for: that of the author, who was checked to be the account's own, or of its reverse-path.
+fn signs_as(index: &MessageIndex, reverse_path: &ReversePath) -> Option<Domain> {
+    let author = index.identity.authors.first().and_then(|author| Address::parse(author).ok()).map(|author| author.domain);
+    author.or_else(|| reverse_path.address().map(|address| address.domain.clone()))
 }
 
 /// Whether the spool's disk has room, looked at once a while.

@@ -30,3 +30,12 @@ pub(crate) fn envelope(from: &str, to: &[&str]) -> Envelope {
         recipients: List::new(recipients).unwrap(),
     }
 }
+
+pub(crate) fn settings() -> crate::settings::Settings {
+    crate::settings::Settings {
+        send: pure_config::SendConfig::default(),
+        sending: pure_config::SendingLimits::default(),
+        postmaster: address("postmaster@mta.test"),
+        hide_client: std::collections::BTreeMap::new(),
+    }
+}

@@ -4,7 +4,7 @@
 //! characters of an atom first. Every clause stands on a line of its own and no line is broken inside a word, so nothing is folded
 //! wrongly and no line reaches 998 octets (RFC 5322 2.1.1).
 
-use crate::spool::Record;
+use crate::spool::{Destination, Record};
 use pure_addr::{Address, Domain};
 use pure_index::{Malformed, MessageIndex};
 use std::{fmt::Write, net::IpAddr};
@@ -19,6 +19,9 @@ const MAX_ODD_HELO: usize = 64;
 pub(crate) struct Prefix {
     pub(crate) bytes: Vec<u8>,
     fields: Vec<(u32, u16)>,
+    /// Fields that the client left out, for the index: what they say.
+    date: Option<(String, i64)>,
+    message_id: Option<String>,
 }
 
 impl Prefix {
@@ -36,6 +39,16 @@ impl Prefix {
     /// The index of the message with these fields in front.
     pub(crate) fn index(&self, mut index: MessageIndex) -> Result<MessageIndex, Malformed> {
         index.structure = index.structure.with_prefix(&self.fields)?;
+        if let Some((text, at)) = &self.date {
+            index.sent_at = Some(*at);
+            index.envelope.date = Some(text.clone().into_bytes().into());
+            index.search.headers.push(("date".into(), pure_index::fold(text)));
+        }
+        if let Some(id) = &self.message_id {
+            index.message_id = Some(id.trim_matches(['<', '>']).to_owned());
+            index.envelope.message_id = Some(id.clone().into_bytes().into());
+            index.search.headers.push(("message-id".into(), pure_index::fold(id)));
+        }
         Ok(index)
     }
 }
@@ -47,7 +60,32 @@ pub(crate) fn prefix(id: QueueId, record: &Record, received_at: i64, recipient: 
     prefix.push("Return-Path", &angle(record.envelope.reverse_path.address()));
     prefix.push("Delivered-To", &recipient.address.to_string());
     prefix.push("Received", &received(id, record, received_at, hostname));
+    complete(&mut prefix, record, received_at);
     prefix
+}
+
+/// What a message to elsewhere begins with.
+pub(crate) fn outgoing(id: QueueId, record: &Record, received_at: i64, first: Option<&Destination>, hostname: &Domain) -> Vec<u8> {
+    let mut prefix = Prefix::default();
+    // Loops through aliases end here when they come back, even when other hosts cut the Received fields.
+    if let Some(alias) = first.filter(|d| d.forwarded).and_then(|d| record.address(d)) {
+        prefix.push("Delivered-To", &alias.to_string());
+    }
+    prefix.push("Received", &received(id, record, received_at, hostname));
+    complete(&mut prefix, record, received_at);
+    prefix.bytes
+}
+
+/// RFC 6409 8: what the client left out.
+fn complete(prefix: &mut Prefix, record: &Record, received_at: i64) {
+    if let Some(date) = &record.date {
+        prefix.push("Date", date.as_str());
+        prefix.date = Some((date.to_string(), received_at.div_euclid(1000)));
+    }
+    if let Some(id) = &record.message_id {
+        prefix.push("Message-ID", id.as_str());
+        prefix.message_id = Some(id.to_string());
+    }
 }
 
 fn angle(address: Option<&Address>) -> String {
@@ -59,7 +97,14 @@ fn received(id: QueueId, record: &Record, received_at: i64, hostname: &Domain) -
     let envelope = &record.envelope;
     let mut out = String::new();
     // Writing to a String does not fail.
-    let _ = write!(out, "from {}\r\n\tby {hostname} with {}\r\n\tid {id}", from(envelope), protocol(envelope, record.submitter.is_some()));
+    if record.own {
+        let _ = write!(out, "by {hostname}\r\n\tid {id}");
+    } else if record.hide_client {
+        let _ = write!(out, "by {hostname} with {}\r\n\tid {id}", protocol(envelope, record.submitter.is_some()));
+    } else {
+        let _ =
+            write!(out, "from {}\r\n\tby {hostname} with {}\r\n\tid {id}", from(envelope), protocol(envelope, record.submitter.is_some()));
+    }
     // RFC 5321 7.2: with more than one recipient the clause would tell each of the others.
     if let [only] = &*envelope.recipients
         && (envelope.smtputf8 || only.address.is_ascii())
@@ -116,7 +161,7 @@ fn atom(text: &str, max: usize) -> String {
 }
 
 /// RFC 5322 3.3, always in UTC. `at` is milliseconds since 1970.
-fn date(at: i64) -> String {
+pub(crate) fn date(at: i64) -> String {
     let at = OffsetDateTime::from_unix_timestamp(at.div_euclid(1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     // The years that this format cannot write are before 1900.
     at.format(&Rfc2822).unwrap_or_else(|_| "Thu, 01 Jan 1970 00:00:00 +0000".into())
@@ -130,7 +175,9 @@ mod tests {
     use wire::edge::mail::Tls;
 
     fn record(envelope: Envelope, authenticated: bool) -> Record {
-        Record { envelope, submitter: authenticated.then(|| owner(1, "alice@mta.test")), deliveries: vec![] }
+        let mut record = Record::bare(envelope);
+        record.submitter = authenticated.then(|| owner(1, "alice@mta.test"));
+        record
     }
 
     fn written(record: &Record) -> String {
@@ -149,6 +196,25 @@ mod tests {
             "Return-Path: <x@remote.test>\r\nDelivered-To: alice@mta.test\r\nReceived: from client.remote.test ([192.0.2.7])\r\n\
              \tby mail.mta.test with ESMTPS\r\n\tid 000000000000002a\r\n\tfor <alice@mta.test>\r\n\ttls TLS_AES_256_GCM_SHA384;\r\n\
              \tFri, 21 Nov 2025 03:31:27 +0000\r\n"
+        );
+    }
+
+    /// RFC 6409 8: fields that were left out are in both copies, and the index of the local one speaks of them.
+    #[test]
+    fn what_the_client_left_out_is_added_and_where_it_was_is_hidden() {
+        let mut record = record(envelope("alice@mta.test", &["alice@mta.test"]), true);
+        record.hide_client = true;
+        record.date = Some(Text::new("Fri, 21 Nov 2025 03:31:27 +0000").unwrap());
+        record.message_id = Some(Text::new("<1.2@mail.mta.test>").unwrap());
+        let hostname = Domain::parse("mail.mta.test").unwrap();
+        let prefix = prefix(QueueId(0x2a), &record, 1_763_695_887_500, &record.envelope.recipients[0], &hostname);
+        let index = prefix.index(MessageIndex::default()).unwrap();
+        assert_eq!((index.message_id.as_deref(), index.sent_at), (Some("1.2@mail.mta.test"), Some(1_763_695_887)));
+        let text = String::from_utf8(prefix.bytes).unwrap();
+        let out = String::from_utf8(outgoing(QueueId(0x2a), &record, 1_763_695_887_500, None, &hostname)).unwrap();
+        assert!(text.ends_with(&out) && out.starts_with("Received: by mail.mta.test with ESMTPA\r\n"), "{text}");
+        assert!(
+            out.ends_with("Date: Fri, 21 Nov 2025 03:31:27 +0000\r\nMessage-ID: <1.2@mail.mta.test>\r\n") && !out.contains("192.0.2.7")
         );
     }
 

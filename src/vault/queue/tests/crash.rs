@@ -6,7 +6,10 @@
 mod world;
 
 use std::{fs, path::Path};
-use wire::edge::{mail::Submitted, queue_control};
+use wire::edge::{
+    mail::Submitted,
+    queue_control::{Action, Filter},
+};
 use world::*;
 
 fn large() -> Vec<u8> {
@@ -142,7 +145,7 @@ async fn what_is_done_of_several_deliveries_is_not_repeated() {
     life.stop();
     world.store.refuse.lock().unwrap().clear();
     let life = world.start(&left);
-    assert_eq!(life.ask(queue_control::Request::Retry(None)).await, queue_control::Response::Done(1));
+    assert_eq!(life.change(Action::Retry, Filter::default()).await, 1);
     world.store.holds(2).await;
     life.keeps(0).await;
     let asked = world.store.asked.lock().unwrap().clone();
@@ -182,7 +185,7 @@ async fn a_large_body_is_a_file_for_as_long_as_it_is_needed() {
     world.store.refuse.lock().unwrap().insert(1, wire::edge::store_deliver::Response::OverQuota);
     let Submitted::Accepted(id) = life.submit(envelope("x@remote.test", &["alice@mta.test"]), &large()).await else { panic!() };
     life.status(id, "deferred: the mailbox is full").await;
-    assert_eq!(life.ask(queue_control::Request::Delete(id)).await, queue_control::Response::Done(1));
+    assert_eq!(life.change(Action::Delete, Filter { id: Some(id), ..Filter::default() }).await, 1);
     assert_eq!(files(&life, &state).await, 0);
 }
 
@@ -210,4 +213,49 @@ async fn a_database_of_a_newer_build_is_left_alone() {
     db.execute_batch("PRAGMA user_version = 99").unwrap();
     drop(db);
     assert!(matches!(postern_queue::Queue::open(world.options(&state)), Err(postern_queue::OpenError::Schema(99))));
+}
+
+/// At each point of a message's way to elsewhere: every recipient gets one copy, or its sender one report.
+#[tokio::test]
+async fn to_elsewhere_each_recipient_gets_one_copy_or_its_sender_one_report() {
+    for moment in ["leased", "reported", "told"] {
+        let world = World::new();
+        // A remote that took a message knows its number, as a lease that is offered twice must count on.
+        *world.send.remembers.lock().unwrap() = true;
+        world.send.domain("gone.test", Some(refused()));
+        let state = world.state("a");
+        let mut options = world.options(&state);
+        if moment == "told" {
+            options.limits.lazy_delay = std::time::Duration::from_secs(3600);
+        }
+        let life = Life::start(options);
+        let mut alice = life.login(owner(1, "alice@mta.test")).await.unwrap();
+        match moment {
+            "leased" => world.send.gate.close(),
+            // The report has come, and is not committed: the directory cannot say where it goes.
+            "reported" => {}
+            _ => world.store.deliver_gate.close(),
+        }
+        alice.accepted(&["v@remote.test", "w@gone.test", "x@gone.test"]).await;
+        match moment {
+            "leased" => drop(soon("leases", world.send.asked.subscribe().wait_for(|n| *n >= 2)).await.unwrap()),
+            "reported" => world.send.has_answered(2).await,
+            _ => drop(soon("the report", world.store.arrived.subscribe().wait_for(|n| *n >= 1)).await.unwrap()),
+        }
+        let left = world.killed(&state, "b");
+        life.stop();
+        world.send.gate.open();
+        world.store.deliver_gate.open();
+        let life = world.start(&left);
+        life.keeps(0).await;
+        assert_eq!(world.send.copies("v@remote.test"), 1, "{moment}");
+        assert_eq!((world.send.copies("w@gone.test"), world.send.copies("x@gone.test")), (0, 0));
+        let reports = world.store.all();
+        let told = |to: &str| {
+            let line = format!("Final-Recipient: rfc822; {to}\r\n");
+            reports.iter().map(|r| String::from_utf8_lossy(&r.text).matches(&line).count()).sum::<usize>()
+        };
+        assert_eq!((told("w@gone.test"), told("x@gone.test"), told("v@remote.test")), (1, 1, 0), "{moment}");
+        assert!(fs::read_dir(left.join("spool")).unwrap().next().is_none());
+    }
 }

@@ -15,12 +15,14 @@ use std::{
 use wire::{
     Client, Edge, MessageWriter,
     edge::{
-        auth_directory::AuthDirectory,
+        auth_directory::{self, AuthDirectory},
+        keys_dkim::KeysDkim,
         mail::{QueueId, Submitted},
         queue_control::{self, QueueControl},
         queue_grant::QueueGrant,
         queue_inbound::{self, QueueInbound},
         scan_index::ScanForQueue,
+        send_deliver::SendDeliver,
         store_deliver::StoreDeliver,
     },
 };
@@ -38,7 +40,13 @@ impl Host {
     fn new() -> Self {
         let world = World::new();
         let dir = world.dir.path().to_owned();
-        for (edge, socket) in [(ScanForQueue::NAME, "scan"), (AuthDirectory::NAME, "directory"), (StoreDeliver::NAME, "store")] {
+        for (edge, socket) in [
+            (ScanForQueue::NAME, "scan"),
+            (AuthDirectory::NAME, "directory"),
+            (StoreDeliver::NAME, "store"),
+            (KeysDkim::NAME, "keys"),
+            (SendDeliver::NAME, "send"),
+        ] {
             std::fs::create_dir(dir.join(edge)).unwrap();
             std::os::unix::fs::symlink(dir.join(socket), dir.join(edge).join("sock")).unwrap();
         }
@@ -90,7 +98,8 @@ impl Drop for Process {
 async fn empty(control: &Client<QueueControl>) {
     soon("an empty spool", async {
         loop {
-            let list = control.call(&queue_control::Request::List { after: QueueId(0) }, &[]).await;
+            let list =
+                control.call(&queue_control::Request::List { after: QueueId(0), filter: queue_control::Filter::default() }, &[]).await;
             if let Ok(queue_control::Response::Messages(list)) = list.map(|reply| reply.body)
                 && list.is_empty()
             {
@@ -182,4 +191,57 @@ async fn it_ends_when_asked() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let status = tokio::task::spawn_blocking(move || process.0.wait()).await.unwrap().unwrap();
     assert!(status.success(), "{status}");
+}
+
+/// Killed while mail leaves: each recipient elsewhere gets one copy, or its sender one report.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_again_and_again_each_recipient_elsewhere_ends_once() {
+    const FORWARDED: u64 = 120;
+    let host = Host::new();
+    // What was delivered and not noted is offered again: the remote knows the message.
+    *host.world.send.remembers.lock().unwrap() = true;
+    host.world.send.domain("gone.test", Some(refused()));
+    {
+        let mut entries = host.world.directory.entries.lock().unwrap();
+        let remote = |to: String| auth_directory::Target::Remote(address(&to));
+        for n in 0..FORWARDED {
+            entries.insert(format!("alias{n}@mta.test"), vec![remote(format!("v{n}@d{}.test", n % 7)), remote(format!("w{n}@gone.test"))]);
+        }
+    }
+    let mut process = host.start();
+    let inbound = Client::<QueueInbound>::new(host.path().join(QueueInbound::NAME));
+    let control = Client::<QueueControl>::new(host.path().join(QueueControl::NAME));
+    for n in 0..FORWARDED {
+        let to = format!("alias{n}@mta.test");
+        loop {
+            let message = MessageWriter::sealed(&tagged(n)).unwrap();
+            let request = queue_inbound::Request::Submit(envelope("alice@mta.test", &[&to]));
+            let answer = inbound.call(&request, &[message.as_fd()]).await.map(|reply| reply.body);
+            if matches!(answer, Ok(queue_inbound::Response::Submitted(Submitted::Accepted(_)))) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        if n % 15 == 14 {
+            process.kill();
+            process = host.start();
+        }
+    }
+    for answered in 1..4 {
+        let before = *host.world.send.answered.borrow();
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(50 * answered), host.world.send.has_answered(before + 20)).await;
+        process.kill();
+        process = host.start();
+    }
+    empty(&control).await;
+    let reports: Vec<String> = host.world.store.all().iter().map(|s| String::from_utf8_lossy(&s.text).into_owned()).collect();
+    let delivered = host.world.send.delivered.lock().unwrap().clone();
+    for n in 0..FORWARDED {
+        let copies = delivered.iter().filter(|(_, _, a)| a.key() == format!("v{n}@d{}.test", n % 7)).count();
+        let told = reports.iter().filter(|r| r.contains(&format!("Final-Recipient: rfc822; alias{n}@mta.test\r\n"))).count();
+        // A message whose answer was lost may have entered twice: as many copies as reports, and at least one.
+        assert!(copies >= 1 && copies == told, "{n}: {copies} copies, {told} reports");
+    }
+    assert_eq!(std::fs::read_dir(host.path().join("state/spool")).unwrap().count(), 0);
+    process.kill();
 }

@@ -13,12 +13,16 @@
 //! * a number is never given twice, even when the database was lost: numbers start at the clock's microseconds;
 //! * nothing but [`Record::new`] of an admitted message enters.
 
+mod admin;
 mod files;
 mod inbox;
 mod numbers;
+pub(crate) mod outgoing;
 mod record;
 mod rows;
 mod schema;
+pub(crate) mod sending;
+pub(crate) mod tls;
 mod writer;
 
 pub(crate) use files::{Files, SpoolFile};
@@ -29,6 +33,8 @@ pub(crate) use record::{Destination, Record};
 use crate::{
     budget::{Budget, Room},
     limits::Limits,
+    remote::Outbound,
+    settings::Settings,
 };
 use pure_index::MessageIndex;
 use std::{
@@ -40,7 +46,11 @@ use std::{
 use tokio::sync::{Notify, mpsc, oneshot};
 use wire::{
     SealedMessage,
-    edge::{mail::QueueId, queue_control},
+    edge::{
+        mail::QueueId,
+        queue_control,
+        send_deliver::{Status, TlsResult},
+    },
 };
 
 /// Why the spool cannot be opened.
@@ -80,6 +90,16 @@ impl Reason {
             .into_iter()
             .find(|r| *r as i64 == value)
             .unwrap_or(Self::None)
+    }
+
+    /// RFC 3463, for the report of a failure for good.
+    pub(crate) fn status(self) -> Status {
+        match self {
+            Self::OverQuota => Status(5, 2, 2),
+            Self::NoAccount => Status(5, 1, 1),
+            Self::NoIndex => Status(5, 6, 0),
+            Self::None | Self::Unavailable | Self::NoBody => Status(5, 3, 0),
+        }
     }
 
     pub(crate) fn text(self) -> &'static str {
@@ -151,8 +171,48 @@ pub(crate) struct Accept {
     pub(crate) index: Box<MessageIndex>,
     /// Room to deliver it from memory; without, it waits on disk.
     pub(crate) room: Option<Room>,
-    /// True once it is on disk, false when it will not be.
-    pub(crate) answer: oneshot::Sender<bool>,
+    /// The ways of its deliveries to elsewhere.
+    pub(crate) routes: Vec<(u32, String)>,
+    /// Whose limits it counts against.
+    pub(crate) counted: Option<sending::Counted>,
+    /// Said after the commit.
+    pub(crate) answer: oneshot::Sender<Entered>,
+}
+
+/// What became of a message that was to be committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entered {
+    /// It is on disk.
+    Yes,
+    /// Its account has sent too much.
+    Limited,
+    /// It is not.
+    No,
+}
+
+/// What became of a lease.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) id: QueueId,
+    /// Deliveries of the message in all.
+    pub(crate) total: u32,
+    /// Its body is a file.
+    pub(crate) file: bool,
+    pub(crate) fates: Vec<(u32, outgoing::Fate)>,
+    /// Reports to the sender that end these deliveries.
+    pub(crate) own: Vec<Accept>,
+    /// For the report on TLS of this day, counted from 1970.
+    pub(crate) tls: (i64, Vec<TlsResult>),
+    pub(crate) answer: oneshot::Sender<()>,
+}
+
+/// What is settled by a message of our own.
+#[derive(Debug)]
+pub(crate) enum Settles {
+    /// The notice about an account.
+    Notice(u64),
+    /// The report on TLS of a day to a domain; none was wanted when there is no message.
+    TlsReport(tls::Key),
 }
 
 /// What came due.
@@ -175,6 +235,8 @@ pub(crate) enum Op {
     Delivered {
         ticket: Arc<Ticket>,
         number: u32,
+        /// What its sender is told, in the same transaction. Also when the delivery failed for good and this is its end.
+        own: Vec<Accept>,
     },
     /// A delivery failed; it is held when there is no next attempt.
     Failed {
@@ -191,14 +253,57 @@ pub(crate) enum Op {
     },
     /// Below which number is everything settled?
     Floor(oneshot::Sender<QueueId>),
-    List(QueueId, oneshot::Sender<Vec<queue_control::Message>>),
+    List(QueueId, queue_control::Filter, oneshot::Sender<Vec<queue_control::Message>>),
     Show(QueueId, oneshot::Sender<Option<Shown>>),
-    Retry {
-        id: Option<QueueId>,
+    Trace(QueueId, oneshot::Sender<Option<Vec<queue_control::Attempts>>>),
+    Change {
+        action: queue_control::Action,
+        filter: queue_control::Filter,
         now: i64,
         answer: oneshot::Sender<u64>,
     },
-    Delete(QueueId, oneshot::Sender<u64>),
+    /// Which destinations are due?
+    Dispatch {
+        now: i64,
+        limit: usize,
+        answer: oneshot::Sender<outgoing::Dispatch>,
+    },
+    /// Take mail of a destination into memory.
+    Take {
+        name: String,
+        now: i64,
+        which: outgoing::Which,
+        limit: usize,
+        answer: oneshot::Sender<outgoing::Taken>,
+    },
+    /// A destination's task would end; false when something is due.
+    Rest {
+        name: String,
+        now: i64,
+        circuit: outgoing::Circuit,
+        answer: oneshot::Sender<bool>,
+    },
+    /// A lease has ended.
+    Settle(Box<Settled>),
+    /// Messages of our own, and what they settle.
+    Own {
+        own: Vec<Accept>,
+        settles: Settles,
+        answer: oneshot::Sender<()>,
+    },
+    /// Accounts whose owners are to hear that they are held.
+    Notices(oneshot::Sender<Vec<sending::Notice>>),
+    /// The next report on TLS of days before this one.
+    TlsReport {
+        before: i64,
+        now: i64,
+        answer: oneshot::Sender<tls::Next>,
+    },
+    /// Ask for that report later.
+    TlsLater {
+        key: tls::Key,
+        due: i64,
+    },
 }
 
 /// One message and what is not done of it.
@@ -207,7 +312,7 @@ pub(crate) type Shown = (queue_control::Message, Vec<queue_control::Recipient>);
 impl Op {
     /// Whether somebody waits for it.
     fn is_urgent(&self) -> bool {
-        !matches!(self, Self::Delivered { .. } | Self::Failed { .. })
+        !matches!(self, Self::Delivered { .. } | Self::Failed { .. } | Self::TlsLater { .. })
     }
 }
 
@@ -220,6 +325,10 @@ pub(crate) struct Outlets {
     pub(crate) due: Arc<Notify>,
     /// Room for what is taken from the disk.
     pub(crate) budget: Arc<Budget>,
+    /// Who sends to elsewhere.
+    pub(crate) outbound: Arc<Outbound>,
+    /// `[send] paused`.
+    pub(crate) paused: bool,
 }
 
 /// The handle on the writer.
@@ -228,20 +337,23 @@ pub(crate) struct Spool {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) numbers: Arc<Numbers>,
     pub(crate) files: Arc<Files>,
+    /// The key of SRS addresses.
+    pub(crate) srs_key: Vec<u8>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Spool {
     /// Opens or creates the spool, makes everything in it due, and starts the writer. `now` is milliseconds since 1970.
-    pub(crate) fn open(state: &Path, now: i64, limits: &Limits, outlets: Outlets) -> Result<Self, OpenError> {
+    pub(crate) fn open(state: &Path, now: i64, limits: &Limits, settings: &Settings, outlets: Outlets) -> Result<Self, OpenError> {
         let files = Files::open(state)?;
-        let (database, first) = schema::open(state, now, &files)?;
+        let (database, first) = schema::open(state, now, &files, settings)?;
+        let srs_key = schema::srs_key(&database)?;
         let numbers = Numbers::starting_at(first);
         let inbox = Inbox::new(limits.lazy_delay);
         let writer = writer::Writer::new(database, numbers.clone(), files.clone(), outlets, first);
         let own = inbox.clone();
         let thread = std::thread::Builder::new().name("spool".into()).spawn(move || writer.run(&own))?;
-        Ok(Self { inbox, numbers, files, thread: Mutex::new(Some(thread)) })
+        Ok(Self { inbox, numbers, files, srs_key, thread: Mutex::new(Some(thread)) })
     }
 
     /// Hands something to the writer; dropped, and its answer with it, when the writer has ended.

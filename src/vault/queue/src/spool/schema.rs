@@ -1,16 +1,18 @@
 //! The database: its form, and what is done with it at start.
 
-use super::{Files, OpenError, Record, rows};
-use crate::limits::{CACHE_KIB, RESERVE, WAL_PAGES};
+use super::{Files, OpenError, Record, outgoing, record, rows};
+use crate::{
+    limits::{CACHE_KIB, RESERVE, WAL_PAGES},
+    settings::Settings,
+};
 use rusqlite::{Connection, OpenFlags, params};
 use std::{collections::HashSet, path::Path};
 use wire::edge::mail::QueueId;
 
-/// `PRAGMA user_version` of the form below.
-const SCHEMA: i64 = 1;
+/// `PRAGMA user_version` of the forms below together.
+const SCHEMA: i64 = 2;
 
-/// States of a row in `deliveries`. A delivery without a row is new: to an account it is in memory, to elsewhere it waits for
-/// outbound mail.
+/// States of a row in `deliveries`. A delivery without a row is new and in memory, to an account.
 pub(super) mod state {
     pub(crate) const WAITING: i64 = 0;
     /// Taken into memory; waiting again after a restart.
@@ -19,7 +21,7 @@ pub(super) mod state {
     pub(crate) const DONE: i64 = 3;
 }
 
-/// `body` is the last column, so that reading the others touches no overflow page of it. It is NULL when the body is a file.
+/// Version 1. `body` is the last column, so that reading the others touches no overflow page of it. It is NULL when the body is a file.
 const CREATE: &str = "
     CREATE TABLE numbers (only INTEGER PRIMARY KEY CHECK (only = 1), reserved INTEGER NOT NULL) STRICT;
     INSERT INTO numbers VALUES (1, 0);
@@ -42,11 +44,62 @@ const CREATE: &str = "
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX due ON deliveries (next_attempt) WHERE state = 0;
     CREATE INDEX unsettled ON deliveries (message) WHERE state <> 3;
-    PRAGMA user_version = 1;
+";
+
+/// From version 1 to version 2: deliveries to elsewhere get rows.
+///
+/// `destination` names their route and is NULL for accounts. `destinations` has each route that something waits for: `due` is when
+/// to look at it, NULL while a task does; the others are its circuit breaker. Waiting mail is found by the index `outgoing` alone.
+const SECOND: &str = "
+    ALTER TABLE deliveries ADD COLUMN destination TEXT;
+    ALTER TABLE deliveries ADD COLUMN class INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE deliveries ADD COLUMN warned INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE deliveries ADD COLUMN tries BLOB;
+    DROP INDEX due;
+    DROP INDEX unsettled;
+    CREATE INDEX due ON deliveries (next_attempt) WHERE state = 0 AND destination IS NULL;
+    CREATE INDEX unsettled ON deliveries (message) WHERE state <> 3 AND destination IS NULL;
+    CREATE INDEX outgoing ON deliveries (destination, class, next_attempt) WHERE state = 0 AND destination IS NOT NULL;
+    CREATE TABLE destinations (
+        name TEXT PRIMARY KEY,
+        due INTEGER,
+        failures INTEGER NOT NULL,
+        until INTEGER NOT NULL,
+        last BLOB
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX destinations_due ON destinations (due) WHERE due IS NOT NULL;
+    CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE sent (
+        account INTEGER NOT NULL,
+        slot INTEGER NOT NULL,
+        messages INTEGER NOT NULL,
+        recipients INTEGER NOT NULL,
+        PRIMARY KEY (account, slot)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE watched (
+        account INTEGER PRIMARY KEY,
+        address TEXT NOT NULL,
+        exceeded_at INTEGER NOT NULL,
+        held_at INTEGER,
+        notice INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE tls_results (
+        day INTEGER NOT NULL,
+        domain TEXT NOT NULL,
+        policy INTEGER NOT NULL,
+        policy_text BLOB NOT NULL,
+        mx TEXT NOT NULL,
+        address TEXT NOT NULL,
+        failure INTEGER NOT NULL,
+        sessions INTEGER NOT NULL,
+        PRIMARY KEY (day, domain, policy, policy_text, mx, address, failure)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE tls_reports (day INTEGER NOT NULL, domain TEXT NOT NULL, due INTEGER NOT NULL, PRIMARY KEY (day, domain)) STRICT, WITHOUT ROWID;
+    PRAGMA user_version = 2;
 ";
 
 /// Opens the database and returns it with the first number to give.
-pub(super) fn open(state_dir: &Path, now: i64, files: &Files) -> Result<(Connection, u64), OpenError> {
+pub(super) fn open(state_dir: &Path, now: i64, files: &Files, settings: &Settings) -> Result<(Connection, u64), OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(state_dir.join("queue.db"), flags)?;
     db.set_prepared_statement_cache_capacity(32);
@@ -64,11 +117,19 @@ pub(super) fn open(state_dir: &Path, now: i64, files: &Files) -> Result<(Connect
     ))?;
     let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive)?;
     match tx.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? {
-        0 => tx.execute_batch(CREATE)?,
+        0 => {
+            tx.execute_batch(CREATE)?;
+            tx.execute_batch(SECOND)?;
+        }
+        1 => {
+            tx.execute_batch(SECOND)?;
+            tracing::info!("the spool has the second form now");
+        }
         SCHEMA => {}
         other => return Err(OpenError::Schema(other)),
     }
-    recover(&tx, now, files)?;
+    recover(&tx, now, files, settings)?;
+    secret(&tx)?;
     let reserved: i64 =
         tx.query_row("SELECT max(reserved, coalesce((SELECT max(id) + 1 FROM messages), 0)) FROM numbers", [], |r| r.get(0))?;
     let first = u64::try_from(reserved.max(now.saturating_mul(1000))).unwrap_or(0).max(1);
@@ -87,22 +148,30 @@ pub(super) fn reserve(db: &Connection, below: u64) -> rusqlite::Result<()> {
 }
 
 /// Everything that was in memory becomes due; bodies and messages are matched.
-fn recover(db: &Connection, now: i64, files: &Files) -> Result<(), OpenError> {
+fn recover(db: &Connection, now: i64, files: &Files, settings: &Settings) -> Result<(), OpenError> {
     db.execute("UPDATE deliveries SET state = ?1, next_attempt = ?2 WHERE state = ?3", params![state::WAITING, now, state::ACTIVE])?;
+    db.execute("UPDATE destinations SET due = ?1 WHERE due IS NULL", [now])?;
     let mut orphans: HashSet<QueueId> = files.list()?.into_iter().collect();
     let (mut messages, mut lost) = (0u64, 0u64);
     let mut all = db.prepare("SELECT id, format, record, body IS NULL FROM messages")?;
     let mut found = all.query([])?;
-    let mut insert = db.prepare("INSERT INTO deliveries VALUES (?1, ?2, ?3, 0, ?4, 0) ON CONFLICT (message, number) DO NOTHING")?;
+    let mut insert = db.prepare(
+        "INSERT INTO deliveries (message, number, state, attempts, next_attempt, reason) VALUES (?1, ?2, ?3, 0, ?4, 0)
+         ON CONFLICT (message, number) DO NOTHING",
+    )?;
     while let Some(row) = found.next()? {
         let id = rows::queue_id(row.get(0)?);
         let in_file: bool = row.get(3)?;
         let missing = in_file && !orphans.remove(&id);
         messages = messages.saturating_add(1);
-        match rows::record(row.get(1)?, row.get_ref(2)?.as_blob().unwrap_or_default()) {
+        match record::decode(row.get(1)?, row.get_ref(2)?.as_blob().unwrap_or_default()) {
             Some(record) if !missing => {
                 for number in record.local() {
                     insert.execute(params![rows::stored(id), number, state::WAITING, now])?;
+                }
+                // The configuration may have changed the way.
+                for (number, route) in record.routes(settings) {
+                    outgoing::reroute(db, id, number, &route, record.class(), now)?;
                 }
             }
             unreadable => {
@@ -112,6 +181,7 @@ fn recover(db: &Connection, now: i64, files: &Files) -> Result<(), OpenError> {
             }
         }
     }
+    outgoing::forget_idle(db)?;
     for id in orphans {
         tracing::info!(MESSAGE = %id, "removed a body that was never accepted or already delivered");
         files.remove(id);
@@ -124,13 +194,32 @@ fn recover(db: &Connection, now: i64, files: &Files) -> Result<(), OpenError> {
 
 /// Keeps a message for a person to look at.
 fn hold(db: &Connection, id: QueueId, record: Option<&Record>) -> rusqlite::Result<()> {
-    let numbers: Vec<u32> = record.map_or_else(|| vec![0], |r| r.local().collect());
+    let numbers: Vec<u32> = record.map_or_else(|| vec![0], |r| (0..r.total()).collect());
     for number in numbers {
         db.prepare_cached(
-            "INSERT INTO deliveries VALUES (?1, ?2, ?3, 0, NULL, ?4)
+            "INSERT INTO deliveries (message, number, state, attempts, next_attempt, reason) VALUES (?1, ?2, ?3, 0, NULL, ?4)
              ON CONFLICT (message, number) DO UPDATE SET state = ?3, next_attempt = NULL, reason = ?4 WHERE state <> 3",
         )?
         .execute(params![rows::stored(id), number, state::HELD, super::Reason::NoBody as i64])?;
     }
     Ok(())
+}
+
+/// Bytes of the key of SRS addresses.
+pub(crate) const SRS_KEY: usize = 32;
+
+/// Makes the key of SRS addresses when there is none.
+fn secret(db: &Connection) -> Result<(), OpenError> {
+    let exists: bool = db.query_row("SELECT EXISTS (SELECT 1 FROM secrets WHERE name = 'srs')", [], |r| r.get(0))?;
+    if !exists {
+        let mut key = [0; SRS_KEY];
+        getrandom::fill(&mut key).map_err(|e| std::io::Error::other(e.to_string()))?;
+        db.execute("INSERT INTO secrets VALUES ('srs', ?1)", [key.as_slice()])?;
+    }
+    Ok(())
+}
+
+/// The key of SRS addresses.
+pub(super) fn srs_key(db: &Connection) -> rusqlite::Result<Vec<u8>> {
+    db.query_row("SELECT value FROM secrets WHERE name = 'srs'", [], |r| r.get(0))
 }

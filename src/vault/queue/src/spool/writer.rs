@@ -1,6 +1,12 @@
 //! The writer: the one thread that has the database. It commits whatever waits, then lets everyone know.
 
-use super::{Accept, Active, Body, Files, Inbox, Lease, Numbers, Op, Outlets, Shown, Ticket, inbox::Taken, rows, schema};
+use super::{
+    Accept, Active, Body, Entered, Files, Inbox, Lease, Numbers, Op, Outlets, Settled, Settles, Shown, Ticket, admin,
+    inbox::Taken,
+    outgoing, rows, schema,
+    sending::{self, Allowed},
+    tls,
+};
 use crate::limits::RESERVE;
 use rusqlite::{Connection, ErrorCode};
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
@@ -44,11 +50,21 @@ enum Outcome {
     Unreadable,
     /// The message is gone, and its file may go.
     Gone,
+    /// Committed, to wait until it is released.
+    Held,
     Lease(Lease),
     Floor(u64),
     List(Vec<queue_control::Message>),
     Show(Option<Shown>),
-    Count(u64),
+    Trace(Option<Vec<queue_control::Attempts>>),
+    Changed(admin::Changed),
+    Dispatch(outgoing::Dispatch),
+    Taken(outgoing::Taken),
+    Rests(bool),
+    /// The account has sent too much; whether it is held from now on.
+    Limited(bool),
+    Notices(Vec<sending::Notice>),
+    TlsReport(tls::Next),
 }
 
 pub(super) struct Writer {
@@ -84,8 +100,10 @@ impl Writer {
                         }
                         Err(Failure::Full) => {
                             tracing::error!("the spool's disk is full: messages are deferred");
-                            let kept: Vec<Op> =
-                                ops.into_iter().filter(|op| matches!(op, Op::Delivered { .. } | Op::Failed { .. })).collect();
+                            let kept: Vec<Op> = ops
+                                .into_iter()
+                                .filter(|op| matches!(op, Op::Delivered { .. } | Op::Failed { .. } | Op::Settle(_)))
+                                .collect();
                             if !kept.is_empty() {
                                 inbox.put_back(kept);
                                 std::thread::sleep(FULL_DISK_PAUSE);
@@ -136,7 +154,7 @@ impl Writer {
                     new_names |= accept.file.is_some();
                     self.accept(accept)?
                 }
-                Op::Delivered { ticket, number } => self.delivered(ticket, *number, &whole)?,
+                Op::Delivered { ticket, number, own } => self.delivered(ticket, *number, own, &whole)?,
                 Op::Failed { ticket, number, attempts, next, reason } => {
                     rows::failed(&self.db, ticket.id(), *number, *attempts, *next, *reason)?;
                     Outcome::Nothing
@@ -147,14 +165,32 @@ impl Writer {
                     let in_memory = self.numbers.lowest();
                     Outcome::Floor(rows::lowest_unsettled(&self.db)?.map_or(in_memory, |id| id.min(in_memory)))
                 }
-                Op::List(after, _) => Outcome::List(rows::list(&self.db, *after)?),
-                Op::Show(id, _) => Outcome::Show(rows::show(&self.db, *id)?),
-                Op::Retry { id, now, .. } => Outcome::Count(rows::retry(&self.db, *id, *now)?),
-                Op::Delete(id, _) => match rows::remove(&self.db, *id)? {
-                    None => Outcome::Count(0),
-                    Some(false) => Outcome::Count(1),
-                    Some(true) => Outcome::Gone,
-                },
+                Op::List(after, filter, _) => Outcome::List(admin::list(&self.db, *after, filter)?),
+                Op::Show(id, _) => Outcome::Show(admin::show(&self.db, *id, self.outlets.paused)?),
+                Op::Trace(id, _) => Outcome::Trace(admin::trace(&self.db, *id)?),
+                Op::Change { action, filter, now, .. } => Outcome::Changed(admin::change(&self.db, *action, filter, *now)?),
+                Op::Dispatch { now, limit, .. } => Outcome::Dispatch(outgoing::dispatch(&self.db, *now, *limit)?),
+                Op::Take { name, now, which, limit, .. } => {
+                    Outcome::Taken(outgoing::take(&self.db, name, *now, *which, *limit, &self.outlets.outbound.budget)?)
+                }
+                Op::Rest { name, now, circuit, .. } => Outcome::Rests(outgoing::rest(&self.db, name, *now, circuit)?),
+                Op::Settle(settled) => self.settle(settled)?,
+                Op::Own { own, settles, .. } => {
+                    let first = match settles {
+                        Settles::Notice(account) => sending::noticed(&self.db, *account)?,
+                        Settles::TlsReport(key) => tls::done(&self.db, key)?,
+                    };
+                    if first {
+                        self.own(own)?;
+                    }
+                    Outcome::Nothing
+                }
+                Op::Notices(_) => Outcome::Notices(sending::notices(&self.db)?),
+                Op::TlsReport { before, now, .. } => Outcome::TlsReport(tls::next(&self.db, *before, *now)?),
+                Op::TlsLater { key, due } => {
+                    tls::later(&self.db, key, *due)?;
+                    Outcome::Nothing
+                }
             };
             outcomes.push(outcome);
         }
@@ -164,7 +200,39 @@ impl Writer {
         Ok(outcomes)
     }
 
+    /// Messages that the queue wrote itself.
+    fn own(&mut self, own: &[Accept]) -> Result<(), Failure> {
+        for accept in own {
+            if matches!(self.accept(accept)?, Outcome::Unreadable) {
+                return Err(Failure::Fatal("a message of our own cannot be read".into()));
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, settled: &Settled) -> Result<Outcome, Failure> {
+        let (day, results) = &settled.tls;
+        for result in results {
+            tls::add(&self.db, *day, result)?;
+        }
+        // A message that was deleted meanwhile stays deleted, and its sender is not told.
+        if !outgoing::settle(&self.db, settled.id, &settled.fates)? {
+            return Ok(Outcome::Nothing);
+        }
+        self.own(&settled.own)?;
+        let gone = rows::finished(&self.db, settled.id, settled.total)?;
+        Ok(if gone && settled.file { Outcome::Gone } else { Outcome::Nothing })
+    }
+
     fn accept(&mut self, accept: &Accept) -> Result<Outcome, Failure> {
+        let held = match &accept.counted {
+            None => false,
+            Some(counted) => match sending::count(&self.db, counted, accept.received_at)? {
+                Allowed::Yes => false,
+                Allowed::Held => true,
+                Allowed::No { notice } => return Ok(Outcome::Limited(notice)),
+            },
+        };
         let id = accept.live.id;
         if id.0 >= self.reserved {
             self.reserved = id.0.saturating_add(RESERVE);
@@ -182,15 +250,23 @@ impl Writer {
             Some(self.buffer.as_slice())
         };
         rows::insert_message(&self.db, id, accept.received_at, size, &accept.encoded, body)?;
-        if accept.room.is_none() {
+        let due = (!held).then_some(accept.received_at);
+        if accept.room.is_none() || held {
             for number in accept.record.local() {
-                rows::insert_waiting(&self.db, id, number, accept.received_at)?;
+                rows::insert_waiting(&self.db, id, number, due)?;
             }
         }
-        Ok(Outcome::Nothing)
+        let class = accept.record.class();
+        for (number, route) in &accept.routes {
+            outgoing::insert(&self.db, id, (*number, route), class, due)?;
+        }
+        Ok(if held { Outcome::Held } else { Outcome::Nothing })
     }
 
-    fn delivered(&self, ticket: &Ticket, number: u32, whole: &HashMap<QueueId, u32>) -> Result<Outcome, Failure> {
+    fn delivered(&mut self, ticket: &Ticket, number: u32, own: &[Accept], whole: &HashMap<QueueId, u32>) -> Result<Outcome, Failure> {
+        if !own.is_empty() && rows::is_waited_for(&self.db, ticket.id(), number)? {
+            self.own(own)?;
+        }
         let gone = if ticket.total == 1 || whole.get(&ticket.id()).is_some_and(|n| *n >= ticket.total) {
             rows::delete_message(&self.db, ticket.id(), ticket.rows)?;
             true
@@ -206,11 +282,34 @@ impl Writer {
         let mut due = false;
         for (op, outcome) in ops.into_iter().zip(outcomes) {
             match (op, outcome) {
-                (Op::Accept(accept), Outcome::Nothing) => due |= self.accepted(*accept),
-                (Op::Accept(accept), _) => {
-                    accept.answer.send(false).ok();
+                (Op::Accept(accept), Outcome::Nothing) => due |= self.accepted(*accept, false),
+                (Op::Accept(accept), Outcome::Held) => due |= self.accepted(*accept, true),
+                (Op::Accept(accept), Outcome::Limited(notice)) => {
+                    accept.answer.send(Entered::Limited).ok();
+                    if notice {
+                        self.outlets.outbound.notices.notify_one();
+                    }
                 }
-                (Op::Delivered { ticket, .. }, Outcome::Gone) => removed.push(ticket.id()),
+                (Op::Accept(accept), _) => {
+                    accept.answer.send(Entered::No).ok();
+                }
+                (Op::Delivered { ticket, own, .. }, outcome) => {
+                    if matches!(outcome, Outcome::Gone) {
+                        removed.push(ticket.id());
+                    }
+                    due |= self.own_accepted(own);
+                }
+                (Op::Settle(settled), outcome) => {
+                    if matches!(outcome, Outcome::Gone) {
+                        removed.push(settled.id);
+                    }
+                    settled.answer.send(()).ok();
+                    due |= self.own_accepted(settled.own);
+                }
+                (Op::Own { own, answer, .. }, _) => {
+                    answer.send(()).ok();
+                    due |= self.own_accepted(own);
+                }
                 (Op::Failed { .. }, _) => due = true,
                 (Op::Lease { answer, .. }, Outcome::Lease(lease)) => {
                     answer.send(lease).ok();
@@ -218,22 +317,37 @@ impl Writer {
                 (Op::Floor(answer), Outcome::Floor(floor)) => {
                     answer.send(QueueId(floor)).ok();
                 }
-                (Op::List(_, answer), Outcome::List(list)) => {
+                (Op::List(_, _, answer), Outcome::List(list)) => {
                     answer.send(list).ok();
                 }
                 (Op::Show(_, answer), Outcome::Show(shown)) => {
                     answer.send(shown).ok();
                 }
-                (Op::Retry { answer, .. }, Outcome::Count(n)) => {
-                    due = true;
-                    answer.send(n).ok();
+                (Op::Trace(_, answer), Outcome::Trace(trace)) => {
+                    answer.send(trace).ok();
                 }
-                (Op::Delete(_, answer), Outcome::Count(n)) => {
-                    answer.send(n).ok();
+                (Op::Change { action, answer, .. }, Outcome::Changed(changed)) => {
+                    removed.extend(changed.gone.into_iter().filter(|(_, file)| *file).map(|(id, _)| id));
+                    if matches!(action, queue_control::Action::Retry | queue_control::Action::Release) {
+                        due = true;
+                        self.outlets.outbound.reset();
+                    }
+                    answer.send(changed.messages).ok();
                 }
-                (Op::Delete(id, answer), Outcome::Gone) => {
-                    removed.push(id);
-                    answer.send(1).ok();
+                (Op::Dispatch { answer, .. }, Outcome::Dispatch(dispatch)) => {
+                    answer.send(dispatch).ok();
+                }
+                (Op::Take { answer, .. }, Outcome::Taken(taken)) => {
+                    answer.send(taken).ok();
+                }
+                (Op::Rest { answer, .. }, Outcome::Rests(rests)) => {
+                    answer.send(rests).ok();
+                }
+                (Op::Notices(answer), Outcome::Notices(notices)) => {
+                    answer.send(notices).ok();
+                }
+                (Op::TlsReport { answer, .. }, Outcome::TlsReport(next)) => {
+                    answer.send(next).ok();
                 }
                 _ => {}
             }
@@ -247,19 +361,31 @@ impl Writer {
         }
     }
 
+    fn own_accepted(&self, own: Vec<Accept>) -> bool {
+        let mut due = false;
+        for accept in own {
+            due |= self.accepted(accept, false);
+        }
+        due
+    }
+
     /// Answers, and delivers from memory if there is room. True when the disk has to be looked at instead.
-    fn accepted(&self, accept: Accept) -> bool {
-        let Accept { live, received_at, record, encoded: _, message, file, index, room, answer } = accept;
+    fn accepted(&self, accept: Accept, held: bool) -> bool {
+        let Accept { live, received_at, record, encoded: _, message, file, index, room, routes, counted: _, answer } = accept;
         let in_file = file.is_some();
         if let Some(file) = file {
             file.keep();
         }
         // A client that went away meanwhile has handed over its message all the same.
-        answer.send(true).ok();
+        answer.send(Entered::Yes).ok();
+        if held {
+            return false;
+        }
+        self.outlets.outbound.poke(&routes);
         let todo: Vec<(u32, u32)> = record.local().map(|number| (number, 0)).collect();
         let Some(room) = room else { return !todo.is_empty() };
         if !todo.is_empty() {
-            let ticket = Arc::new(Ticket { total: record.total(), file: in_file, rows: false, live });
+            let ticket = Arc::new(Ticket { total: record.total(), file: in_file, rows: !routes.is_empty(), live });
             let active = Active { ticket, received_at, record, body: Body::Sealed(message), index: Some(index), todo, room };
             // Without a receiver the process is about to end.
             drop(self.outlets.active.send(active));
@@ -283,108 +409,4 @@ fn delivered_whole(ops: &[Op]) -> HashMap<QueueId, u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        admit,
-        ask::Resolution,
-        budget::Budget,
-        spool::{Reason, Record},
-        testing::{address, envelope, owner},
-    };
-    use tokio::sync::{Notify, mpsc, oneshot};
-    use wire::{
-        MessageWriter,
-        edge::{auth_directory::Target, mail::Recipient},
-    };
-
-    struct Bench {
-        writer: Writer,
-        active: mpsc::UnboundedReceiver<Active>,
-        _dir: tempfile::TempDir,
-    }
-
-    fn bench() -> Bench {
-        let dir = tempfile::tempdir().unwrap();
-        let files = Files::open(dir.path()).unwrap();
-        let (db, first) = schema::open(dir.path(), 1_000, &files).unwrap();
-        let (sender, active) = mpsc::unbounded_channel();
-        let outlets = Outlets { active: sender, due: Arc::new(Notify::new()), budget: Budget::new(100, 1 << 30) };
-        Bench { writer: Writer::new(db, Numbers::starting_at(first), files, outlets, first), active, _dir: dir }
-    }
-
-    fn accept(bench: &Bench, body: &[u8]) -> (Op, oneshot::Receiver<bool>) {
-        let recipient = Recipient { address: address("alice@mta.test"), notify: None, orcpt: None };
-        let target = Target::Account { owner: owner(1, "alice@mta.test"), detail: None };
-        let accepted = Resolution::Accepted(admit::AcceptedRecipient::new(recipient, vec![target]));
-        let recipients = admit::recipients(vec![accepted]).unwrap();
-        let record = Record::new(admit::admit(envelope("x@remote.test", &[]), None, recipients).unwrap());
-        let (answer, receiver) = oneshot::channel();
-        let accept = Accept {
-            live: bench.writer.numbers.give(),
-            received_at: 1_000,
-            encoded: wire::encode(&record).unwrap(),
-            record: Arc::new(record),
-            message: Arc::new(MessageWriter::sealed(body).unwrap()),
-            file: None,
-            index: Box::default(),
-            room: bench.writer.outlets.budget.take(1),
-            answer,
-        };
-        (Op::Accept(Box::new(accept)), receiver)
-    }
-
-    fn count(bench: &Bench, table: &str) -> i64 {
-        bench.writer.db.query_row(&format!("SELECT count(*) FROM {table}"), [], |r| r.get(0)).unwrap()
-    }
-
-    /// A full disk defers what comes, keeps what is there, and does not end the process.
-    #[test]
-    fn a_full_disk_takes_back_the_whole_commit() {
-        let mut bench = bench();
-        let (op, mut answer) = accept(&bench, b"first");
-        let ops = vec![op];
-        let outcomes = bench.writer.commit(&ops).unwrap();
-        bench.writer.announce(ops, outcomes);
-        assert_eq!(answer.try_recv(), Ok(true));
-        let active = bench.active.try_recv().unwrap();
-
-        bench.writer.db.pragma_update(None, "max_page_count", 20).unwrap();
-        let (small, _small) = accept(&bench, b"second");
-        let (large, mut answer) = accept(&bench, &[b'x'; 100_000]);
-        let failed = Op::Failed { ticket: active.ticket.clone(), number: 0, attempts: 1, next: Some(5), reason: Reason::Unavailable };
-        let ops = vec![small, failed, large];
-        assert!(matches!(bench.writer.commit(&ops), Err(Failure::Full)));
-        drop(ops);
-        assert!(answer.try_recv().is_err());
-        assert_eq!((count(&bench, "messages"), count(&bench, "deliveries")), (1, 0));
-
-        let done = vec![Op::Delivered { ticket: active.ticket.clone(), number: 0 }];
-        assert!(bench.writer.commit(&done).is_ok());
-        assert_eq!(count(&bench, "messages"), 0);
-    }
-
-    /// Two holders of one message, one of them from the disk: nothing is left behind whoever is last.
-    #[test]
-    fn rows_go_with_their_message() {
-        let mut bench = bench();
-        let (op, _answer) = accept(&bench, b"first");
-        let ops = vec![op];
-        let outcomes = bench.writer.commit(&ops).unwrap();
-        bench.writer.announce(ops, outcomes);
-        let fresh = bench.active.try_recv().unwrap();
-        let ticket = fresh.ticket.clone();
-        bench.writer.commit(&[Op::Failed { ticket, number: 0, attempts: 1, next: Some(5), reason: Reason::Unavailable }]).unwrap();
-        assert_eq!(rows::lowest_unsettled(&bench.writer.db).unwrap(), Some(fresh.ticket.id().0));
-        let lease = rows::lease(&bench.writer.db, 4, &bench.writer.outlets.budget, &bench.writer.numbers).unwrap();
-        assert!(lease.active.is_empty() && lease.next_due == Some(5));
-        let lease = rows::lease(&bench.writer.db, 5, &bench.writer.outlets.budget, &bench.writer.numbers).unwrap();
-        assert_eq!(lease.active[0].todo, [(0, 1)]);
-        assert_eq!(lease.next_due, None);
-        bench.writer.commit(&[Op::Delivered { ticket: lease.active[0].ticket.clone(), number: 0 }]).unwrap();
-        assert_eq!((count(&bench, "messages"), count(&bench, "deliveries")), (0, 0));
-        // A failure that arrives after the end does not bring a row back.
-        bench.writer.commit(&[Op::Failed { ticket: fresh.ticket, number: 0, attempts: 2, next: None, reason: Reason::OverQuota }]).unwrap();
-        assert_eq!(count(&bench, "deliveries"), 0);
-    }
-}
+mod tests;

@@ -1,10 +1,10 @@
 //! The processes around the queue, as fakes behind real sockets.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "shared by several tests")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is the report of a test")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is the report of a test")]
 
-use postern_queue::{Clock, Options, Queue, limits::Limits};
+use postern_queue::{Clock, Options, Queue, limits::Limits, settings::Settings};
 use pure_addr::{AccountId, Address, Domain, ReversePath, Text};
-use pure_index::{Encoding, Identity, MessageIndex, Part, PartKind, Span, Structure};
+use pure_index::{Encoding, Field, Identity, MessageIndex, Part, PartKind, Span, Structure};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,12 +22,14 @@ use wire::{
     Client, Error, List, MessageWriter, Reply, SealedMessage, Service, Session,
     edge::{
         auth_directory::{self, AuthDirectory, Target},
+        keys_dkim::{self, KeysDkim, SigningInput},
         mail::{Body, Envelope, Owner, QueueId, Recipient, SessionId, Submitted},
-        queue_control::{self, QueueControl},
+        queue_control::{self, Action, Filter, QueueControl},
         queue_grant::{self, QueueGrant},
         queue_inbound::{self, QueueInbound},
         queue_submit::{self, QueueSubmit},
         scan_index::{self, ScanForQueue},
+        send_deliver::{self, Lease, Outcome, Report, SendDeliver, Status, TlsResult, Trace},
         store_deliver::{self, DeliveryId, StoreDeliver},
     },
     serve,
@@ -69,6 +71,15 @@ pub fn envelope(from: &str, to: &[&str]) -> Box<Envelope> {
 /// The index of a message without parts.
 pub fn index(message: &[u8], identity: Identity) -> MessageIndex {
     let header = message.windows(4).position(|w| w == b"\r\n\r\n").map_or(message.len(), |p| p + 4) as u32;
+    let mut fields = Vec::new();
+    let mut at = 0;
+    for line in message[..header as usize].split_inclusive(|b| *b == b'\n') {
+        let end = at + line.len() as u32;
+        if let Some(colon) = line.iter().position(|b| *b == b':') {
+            fields.push(Field { span: Span { start: at, end }, name_len: colon as u16 });
+        }
+        at = end;
+    }
     let part = Part {
         parent: None,
         kind: PartKind::Leaf,
@@ -85,7 +96,7 @@ pub fn index(message: &[u8], identity: Identity) -> MessageIndex {
         disposition: None,
         language: vec![],
         location: None,
-        fields: vec![],
+        fields,
         envelope: None,
     };
     MessageIndex { structure: Structure::new(vec![part]).unwrap(), identity, ..MessageIndex::default() }
@@ -122,7 +133,7 @@ pub struct Scan {
 }
 
 impl Service<ScanForQueue> for Scan {
-    async fn call(&self, _: scan_index::QueueRequest, fds: Vec<OwnedFd>) -> Result<Reply<ScanForQueue>, Error> {
+    async fn call(&self, request: scan_index::QueueRequest, fds: Vec<OwnedFd>) -> Result<Reply<ScanForQueue>, Error> {
         let fd = fds.into_iter().next().ok_or(Error::Malformed("no message"))?;
         let message = SealedMessage::from_fd(fd, 1 << 30).unwrap();
         self.calls.send_modify(|n| *n += 1);
@@ -131,6 +142,20 @@ impl Service<ScanForQueue> for Scan {
             return Ok(Reply::new(scan_index::QueueResponse::Failed));
         }
         let mut bytes = message.read_all()?;
+        match request {
+            scan_index::QueueRequest::Index(_) => {}
+            scan_index::QueueRequest::ToSign(prefix) => {
+                let mut hash = [0; 32];
+                hash[0] = prefix.len() as u8;
+                let input = SigningInput { body_hash: hash, fields: List::default() };
+                return Ok(Reply::new(scan_index::QueueResponse::ToSign(Box::new(input))));
+            }
+            scan_index::QueueRequest::SevenBit => {
+                bytes.extend(b"(seven bits)\r\n");
+                let fd = MessageWriter::sealed(&bytes)?.as_fd().try_clone_to_owned()?;
+                return Ok(Reply::with_fd(scan_index::QueueResponse::SevenBit, fd));
+            }
+        }
         if *self.lying.lock().unwrap() {
             bytes.push(b'x');
         }
@@ -253,6 +278,151 @@ impl Store {
     }
 }
 
+/// Says what a script says, and remembers what it was given.
+pub struct Send {
+    /// What becomes of mail for an address, the next first; the last one stays. Without any it is delivered.
+    pub script: Mutex<HashMap<String, Vec<Outcome>>>,
+    /// What becomes of mail for a domain that has no script for the address.
+    pub domains: Mutex<HashMap<String, Outcome>>,
+    /// Leases with the whole text of their messages.
+    pub leases: Mutex<Vec<(Lease, String)>>,
+    /// Recipients that were delivered to.
+    pub delivered: Mutex<Vec<(QueueId, u32, Address)>>,
+    /// A recipient that was delivered to is not again: a remote that knows the message's number.
+    pub remembers: Mutex<bool>,
+    pub tls: Mutex<Vec<TlsResult>>,
+    pub report_to: Mutex<Option<Vec<Address>>>,
+    /// The connection ends instead of an answer.
+    pub dying: Mutex<bool>,
+    pub gate: Gate,
+    pub asked: watch::Sender<u64>,
+    pub answered: watch::Sender<u64>,
+}
+
+pub fn trace(status: Status, reply: Option<&str>) -> Trace {
+    Trace { status, reply: reply.map(|r| Text::new(r).unwrap()), text: Text::new("said the script").unwrap(), remote: None }
+}
+
+pub fn refused() -> Outcome {
+    Outcome::Failed(trace(Status(5, 1, 1), Some("550 5.1.1 no such user")))
+}
+
+pub fn later() -> Outcome {
+    Outcome::Deferred(trace(Status(4, 2, 1), Some("451 4.2.1 later")))
+}
+
+pub fn unreachable() -> Outcome {
+    Outcome::Deferred(trace(Status(4, 4, 1), None))
+}
+
+pub fn taken(dsn: bool) -> Outcome {
+    Outcome::Delivered { dsn, trace: trace(Status(2, 0, 0), Some("250 2.0.0 OK")) }
+}
+
+impl Send {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            script: Mutex::default(),
+            domains: Mutex::default(),
+            leases: Mutex::default(),
+            delivered: Mutex::default(),
+            remembers: Mutex::new(false),
+            tls: Mutex::default(),
+            report_to: Mutex::new(Some(Vec::new())),
+            dying: Mutex::new(false),
+            gate: Gate::new(),
+            asked: watch::Sender::new(0),
+            answered: watch::Sender::new(0),
+        })
+    }
+
+    pub fn says(&self, to: &str, outcomes: &[Outcome]) {
+        self.script.lock().unwrap().insert(to.into(), outcomes.to_vec());
+    }
+
+    pub fn domain(&self, domain: &str, outcome: Option<Outcome>) {
+        match outcome {
+            Some(outcome) => self.domains.lock().unwrap().insert(domain.into(), outcome),
+            None => self.domains.lock().unwrap().remove(domain),
+        };
+    }
+
+    fn outcome(&self, address: &Address) -> Outcome {
+        let mut script = self.script.lock().unwrap();
+        match script.get_mut(&address.key()) {
+            Some(list) if list.len() > 1 => list.remove(0),
+            Some(list) => list[0].clone(),
+            None => self.domains.lock().unwrap().get(address.domain.as_str()).cloned().unwrap_or_else(|| taken(false)),
+        }
+    }
+
+    /// Waits until so many leases were answered.
+    pub async fn has_answered(&self, n: u64) {
+        soon("leases", self.answered.subscribe().wait_for(|have| *have >= n)).await.unwrap();
+    }
+
+    pub fn lease(&self, n: usize) -> (Lease, String) {
+        self.leases.lock().unwrap()[n].clone()
+    }
+
+    pub fn copies(&self, to: &str) -> usize {
+        self.delivered.lock().unwrap().iter().filter(|(_, _, a)| a.key() == to).count()
+    }
+}
+
+impl Service<SendDeliver> for Send {
+    async fn call(&self, request: send_deliver::Request, fds: Vec<OwnedFd>) -> Result<Reply<SendDeliver>, Error> {
+        let lease = match request {
+            send_deliver::Request::ReportTo(_) => {
+                let to = self.report_to.lock().unwrap().clone();
+                return Ok(Reply::new(send_deliver::Response::ReportTo(to.map(|to| List::new(to).unwrap()))));
+            }
+            send_deliver::Request::Deliver(lease) => *lease,
+        };
+        let message = SealedMessage::from_fd(fds.into_iter().next().unwrap(), 1 << 30).unwrap();
+        let mut text = lease.prefix.to_vec();
+        text.extend(message.read_all()?);
+        self.leases.lock().unwrap().push((lease.clone(), String::from_utf8_lossy(&text).into_owned()));
+        self.asked.send_modify(|n| *n += 1);
+        self.gate.pass().await;
+        if *self.dying.lock().unwrap() {
+            return Err(Error::Malformed("the script ends it"));
+        }
+        let mut results = Vec::new();
+        for recipient in &lease.recipients {
+            let id = (lease.id, recipient.number, recipient.address.clone());
+            let known = *self.remembers.lock().unwrap() && self.delivered.lock().unwrap().contains(&id);
+            let outcome = if known { taken(false) } else { self.outcome(&recipient.address) };
+            if matches!(outcome, Outcome::Delivered { .. }) && !known {
+                self.delivered.lock().unwrap().push(id);
+            }
+            results.push((recipient.number, outcome));
+        }
+        self.answered.send_modify(|n| *n += 1);
+        let tls = List::new(self.tls.lock().unwrap().clone()).unwrap();
+        Ok(Reply::new(send_deliver::Response::Report(Box::new(Report { results: List::new(results).unwrap(), tls }))))
+    }
+}
+
+/// Signs for mta.test.
+pub struct Keys {
+    pub unavailable: Mutex<bool>,
+}
+
+impl Service<KeysDkim> for Keys {
+    async fn call(&self, request: keys_dkim::Request, _: Vec<OwnedFd>) -> Result<Reply<KeysDkim>, Error> {
+        let keys_dkim::Request::Sign { domain, time, input } = request;
+        Ok(Reply::new(if *self.unavailable.lock().unwrap() {
+            keys_dkim::Response::Unavailable
+        } else if domain.as_str() == "mta.test" {
+            let field = |a: &str| format!("DKIM-Signature: a={a}; d={domain}; t={time}; bh={}\r\n", input.body_hash[0]).into_bytes().into();
+            keys_dkim::Response::Signatures(List::new(vec![field("ed25519-sha256"), field("rsa-sha256")]).unwrap())
+        } else {
+            keys_dkim::Response::NotOurs
+        }))
+    }
+}
+
 pub struct TestClock(AtomicI64);
 
 impl TestClock {
@@ -273,6 +443,8 @@ pub struct World {
     pub scan: Arc<Scan>,
     pub directory: Arc<Directory>,
     pub store: Arc<Store>,
+    pub send: Arc<Send>,
+    pub keys: Arc<Keys>,
     pub clock: Arc<TestClock>,
 }
 
@@ -304,6 +476,7 @@ impl World {
             ("alice@mta.test".into(), vec![alice.clone()]),
             ("alice+list@mta.test".into(), vec![alice.clone()]),
             ("bob@mta.test".into(), vec![bob.clone()]),
+            ("postmaster@mta.test".into(), vec![target(9, "postmaster@mta.test")]),
             ("team@mta.test".into(), vec![alice.clone(), bob, Target::Remote(address("carol@remote.test"))]),
         ]);
         let directory = Arc::new(Directory {
@@ -327,8 +500,11 @@ impl World {
         tokio::spawn(serve::<ScanForQueue, _>(listener(&dir.path().join("scan")), scan.clone()));
         tokio::spawn(serve::<AuthDirectory, _>(listener(&dir.path().join("directory")), directory.clone()));
         tokio::spawn(serve::<StoreDeliver, _>(listener(&dir.path().join("store")), store.clone()));
+        let (send, keys) = (Send::new(), Arc::new(Keys { unavailable: Mutex::new(false) }));
+        tokio::spawn(serve::<SendDeliver, _>(listener(&dir.path().join("send")), send.clone()));
+        tokio::spawn(serve::<KeysDkim, _>(listener(&dir.path().join("keys")), keys.clone()));
         let clock = Arc::new(TestClock(AtomicI64::new(1_763_695_887_000)));
-        Self { dir, scan, directory, store, clock }
+        Self { dir, scan, directory, store, send, keys, clock }
     }
 
     /// An empty state directory.
@@ -353,6 +529,14 @@ impl World {
             scan: self.dir.path().join("scan"),
             directory: self.dir.path().join("directory"),
             store: self.dir.path().join("store"),
+            keys: self.dir.path().join("keys"),
+            send: self.dir.path().join("send"),
+            settings: Settings {
+                send: pure_config::SendConfig::default(),
+                sending: pure_config::SendingLimits::default(),
+                postmaster: address("postmaster@mta.test"),
+                hide_client: BTreeMap::new(),
+            },
             clock: self.clock.clone(),
             random: Arc::new(|| 0),
             limits: Limits {
@@ -448,8 +632,28 @@ impl Life {
         self.control.call(&request, &[]).await.unwrap().body
     }
 
+    pub async fn change(&self, action: Action, filter: Filter) -> u64 {
+        match self.ask(queue_control::Request::Change { action, filter }).await {
+            queue_control::Response::Done(n) => n,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits until a recipient of a message was tried so often, or until the message has come so far that it is not there any more.
+    pub async fn tried(&self, id: QueueId, attempts: u32) -> queue_control::Recipient {
+        soon("an attempt", async {
+            loop {
+                if let Some(found) = self.recipients(id).await.into_iter().find(|r| r.attempts >= attempts && r.next_attempt.is_some()) {
+                    return found;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+    }
+
     pub async fn list(&self) -> Vec<queue_control::Message> {
-        match self.ask(queue_control::Request::List { after: QueueId(0) }).await {
+        match self.ask(queue_control::Request::List { after: QueueId(0), filter: queue_control::Filter::default() }).await {
             queue_control::Response::Messages(list) => list.into_vec(),
             other => panic!("{other:?}"),
         }
@@ -515,7 +719,18 @@ impl Submission {
     }
 
     pub async fn submit(&mut self, from: &str, to: &[&str]) -> Submitted {
-        match self.call(&queue_submit::Request::Submit(envelope(from, to)), Some(MESSAGE)).await.unwrap() {
+        self.submit_whole(envelope(from, to), MESSAGE).await
+    }
+
+    pub async fn accepted(&mut self, to: &[&str]) -> QueueId {
+        match self.submit("alice@mta.test", to).await {
+            Submitted::Accepted(id) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn submit_whole(&mut self, envelope: Box<Envelope>, message: &[u8]) -> Submitted {
+        match self.call(&queue_submit::Request::Submit(envelope), Some(message)).await.unwrap() {
             queue_submit::Response::Submitted(submitted) => submitted,
             other => panic!("{other:?}"),
         }

@@ -1,0 +1,64 @@
+//! What a submission server may mend (RFC 6409 8): fields that the client left out, and, where the account wants it, those that
+//! betray where and with what its owner writes.
+
+use crate::spool::Record;
+use pure_addr::{Domain, Text};
+use pure_index::{MessageIndex, Span};
+use std::io::{self, Write};
+use wire::{MessageWriter, SealedMessage, edge::mail::QueueId};
+
+/// Fields that are taken out when the client is hidden.
+const BETRAYING: [&str; 5] = ["user-agent", "x-mailer", "x-originating-ip", "x-originating-client", "x-client-ip"];
+/// Bytes copied at a time.
+const CHUNK: usize = 256 * 1024;
+
+/// Notes in the record what is to be added: `Date` and `Message-ID`, never others.
+pub(crate) fn complete(record: &mut Record, index: &MessageIndex, id: QueueId, now: i64, random: u64, hostname: &Domain) {
+    if !index.identity.has_date {
+        record.date = Text::new(crate::trace::date(now)).ok();
+    }
+    if !index.identity.has_message_id {
+        record.message_id = Text::new(format!("<{id}.{random:016x}@{hostname}>")).ok();
+    }
+}
+
+/// The message without the fields that betray the client; none when there are none.
+pub(crate) fn hide(message: &SealedMessage, index: &MessageIndex) -> io::Result<Option<SealedMessage>> {
+    let Some(root) = index.structure.root() else { return Ok(None) };
+    let mut cut: Vec<Span> = Vec::new();
+    for field in &root.fields {
+        let len = usize::from(field.name_len);
+        if !BETRAYING.iter().any(|name| name.len() == len) {
+            continue;
+        }
+        let mut name = vec![0; len];
+        message.read_exact_at(&mut name, u64::from(field.span.start))?;
+        if BETRAYING.iter().any(|b| b.as_bytes().eq_ignore_ascii_case(&name)) {
+            cut.push(field.span);
+        }
+    }
+    if cut.is_empty() {
+        return Ok(None);
+    }
+    let mut writer = MessageWriter::new(message.len())?;
+    let mut at = 0u64;
+    for span in cut {
+        copy(message, at, u64::from(span.start), &mut writer)?;
+        at = at.max(u64::from(span.end));
+    }
+    copy(message, at, message.len(), &mut writer)?;
+    writer.seal().map(Some)
+}
+
+fn copy(message: &SealedMessage, from: u64, to: u64, writer: &mut MessageWriter) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    let mut at = from;
+    while at < to {
+        let n = usize::try_from(to.saturating_sub(at)).unwrap_or(CHUNK).min(CHUNK);
+        let chunk = buffer.get_mut(..n).unwrap_or_default();
+        message.read_exact_at(chunk, at)?;
+        writer.write_all(chunk)?;
+        at = at.saturating_add(n as u64);
+    }
+    Ok(())
+}
