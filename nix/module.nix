@@ -22,6 +22,8 @@ let
     "submission"
     "imap"
     "scan"
+    "dns"
+    "send"
     "queue"
     "store"
     "auth"

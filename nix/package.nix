@@ -12,6 +12,8 @@ let
     "postern-store"
     "postern-auth"
     "postern-keys"
+    "postern-dns"
+    "postern-send"
   ];
 in
 rustPlatform.buildRustPackage {

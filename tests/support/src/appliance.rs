@@ -11,8 +11,18 @@ use std::{
 use tempfile::TempDir;
 
 /// The executables of an installation.
-const BINARIES: [&str; 8] =
-    ["postern-smtp", "postern-imap", "postern-scan", "postern-queue", "postern-store", "postern-auth", "postern-keys", "postern"];
+const BINARIES: [&str; 10] = [
+    "postern-smtp",
+    "postern-imap",
+    "postern-scan",
+    "postern-queue",
+    "postern-store",
+    "postern-auth",
+    "postern-keys",
+    "postern-dns",
+    "postern-send",
+    "postern",
+];
 /// `postern up` gives itself ten seconds before it kills.
 const STOP: Duration = Duration::from_secs(20);
 

@@ -22,6 +22,10 @@ pub struct Service {
     pub dynamic_user: bool,
     /// Whether SIGHUP makes it read its sources again.
     pub reloads: bool,
+    /// Whether it opens connections to other hosts; all others have an empty network namespace.
+    pub dials_out: bool,
+    /// Files of the host that it sees, if they are there.
+    pub reads: &'static [&'static str],
 }
 
 impl Service {
@@ -44,6 +48,8 @@ pub const SERVICES: &[Service] = &[
         state: false,
         dynamic_user: true,
         reloads: false,
+        dials_out: false,
+        reads: NONE,
     },
     Service {
         name: "submission",
@@ -54,6 +60,8 @@ pub const SERVICES: &[Service] = &[
         state: false,
         dynamic_user: true,
         reloads: false,
+        dials_out: false,
+        reads: NONE,
     },
     Service {
         name: "imap",
@@ -64,6 +72,8 @@ pub const SERVICES: &[Service] = &[
         state: false,
         dynamic_user: true,
         reloads: false,
+        dials_out: false,
+        reads: NONE,
     },
     Service {
         name: "scan",
@@ -74,16 +84,44 @@ pub const SERVICES: &[Service] = &[
         state: false,
         dynamic_user: true,
         reloads: false,
+        dials_out: false,
+        reads: NONE,
+    },
+    Service {
+        name: "dns",
+        program: "postern-dns",
+        listeners: NONE,
+        serves: &["dns-send"],
+        calls: NONE,
+        state: false,
+        dynamic_user: true,
+        reloads: false,
+        dials_out: true,
+        reads: &["/etc/resolv.conf"],
+    },
+    Service {
+        name: "send",
+        program: "postern-send",
+        listeners: NONE,
+        serves: &["send-deliver"],
+        calls: &["dns-send"],
+        state: false,
+        dynamic_user: true,
+        reloads: false,
+        dials_out: true,
+        reads: &["/etc/ssl/certs/ca-certificates.crt"],
     },
     Service {
         name: "queue",
         program: "postern-queue",
         listeners: NONE,
         serves: &["queue-inbound", "queue-grant", "queue-control"],
-        calls: &["scan-queue", "store-deliver", "auth-directory"],
+        calls: &["scan-queue", "store-deliver", "auth-directory", "send-deliver", "keys-dkim"],
         state: true,
         dynamic_user: false,
         reloads: false,
+        dials_out: false,
+        reads: NONE,
     },
     Service {
         name: "store",
@@ -94,6 +132,8 @@ pub const SERVICES: &[Service] = &[
         state: true,
         dynamic_user: false,
         reloads: false,
+        dials_out: false,
+        reads: NONE,
     },
     Service {
         name: "auth",
@@ -104,16 +144,20 @@ pub const SERVICES: &[Service] = &[
         state: true,
         dynamic_user: false,
         reloads: true,
+        dials_out: false,
+        reads: NONE,
     },
     Service {
         name: "keys",
         program: "postern-keys",
         listeners: NONE,
-        serves: &["keys-tls"],
+        serves: &["keys-tls", "keys-dkim", "keys-control"],
         calls: NONE,
-        state: false,
+        state: true,
         dynamic_user: false,
         reloads: true,
+        dials_out: false,
+        reads: NONE,
     },
 ];
 
@@ -140,7 +184,7 @@ pub const OPTIONAL_LISTENERS: &[Listener] =
     &[Listener { name: "submission", port: 587, service: "submission" }, Listener { name: "imap", port: 143, service: "imap" }];
 
 /// Edges for the operator.
-pub const CONTROL_EDGES: &[&str] = &["auth-control", "queue-control"];
+pub const CONTROL_EDGES: &[&str] = &["auth-control", "keys-control", "queue-control"];
 
 /// The unit files of the project with this extension, by name.
 pub fn unit_files(extension: &str) -> Result<Vec<(String, PathBuf)>, Failure> {

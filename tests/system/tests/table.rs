@@ -8,11 +8,15 @@ use wire::{
         auth_control::AuthControl,
         auth_directory::AuthDirectory,
         auth_login::{AuthForImap, AuthForSubmission},
+        dns_send::DnsForSend,
+        keys_control::KeysControl,
+        keys_dkim::KeysDkim,
         keys_tls::KeysTls,
         queue_control::QueueControl,
         queue_grant::QueueGrant,
         queue_inbound::QueueInbound,
         scan_index::{ScanForQueue, ScanForStore},
+        send_deliver::SendDeliver,
         store_deliver::StoreDeliver,
         store_grant::StoreGrant,
     },
@@ -24,12 +28,16 @@ const EDGES: &[&str] = &[
     AuthDirectory::NAME,
     AuthForImap::NAME,
     AuthForSubmission::NAME,
+    DnsForSend::NAME,
+    KeysControl::NAME,
+    KeysDkim::NAME,
     KeysTls::NAME,
     QueueControl::NAME,
     QueueGrant::NAME,
     QueueInbound::NAME,
     ScanForQueue::NAME,
     ScanForStore::NAME,
+    SendDeliver::NAME,
     StoreDeliver::NAME,
     StoreGrant::NAME,
 ];
@@ -54,10 +62,6 @@ const SANDBOX: &[&str] = &[
     "ProtectKernelTunables=yes",
     "RemoveIPC=yes",
     "KeyringMode=private",
-    "PrivateNetwork=yes",
-    "IPAddressDeny=any",
-    "SocketBindDeny=any",
-    "RestrictAddressFamilies=AF_UNIX",
     "NoNewPrivileges=yes",
     "CapabilityBoundingSet=",
     "AmbientCapabilities=",
@@ -78,6 +82,10 @@ const SANDBOX: &[&str] = &[
     "WatchdogSec=30s",
     "LoadCredential=postern.toml:/etc/postern/postern.toml",
 ];
+
+/// What a process has that opens no connection, and what one has that does.
+const NO_NETWORK: &[&str] = &["PrivateNetwork=yes", "IPAddressDeny=any", "SocketBindDeny=any", "RestrictAddressFamilies=AF_UNIX"];
+const NETWORK: &[&str] = &["RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6"];
 
 /// The text of a unit file; one that is missing has nothing that a test looks for.
 fn unit(name: &str) -> String {
@@ -102,7 +110,7 @@ fn every_service_has_the_whole_sandbox() {
     for service in SERVICES {
         let unit = unit(&service.unit());
         let lines: BTreeSet<&str> = unit.lines().collect();
-        for line in SANDBOX {
+        for line in SANDBOX.iter().chain(if service.dials_out { NETWORK } else { NO_NETWORK }) {
             assert!(lines.contains(line), "{}: {line}", service.name);
         }
         for bound in ["MemoryMax", "TasksMax", "LimitNOFILE"] {
@@ -126,6 +134,7 @@ fn every_service_is_what_the_table_says() {
         assert_eq!(values(&unit, "StateDirectory"), state, "{}", service.name);
         let groups = if service.calls.is_empty() { none() } else { set(["postern"]) };
         assert_eq!(values(&unit, "SupplementaryGroups"), groups, "{}: the group opens edges, and nothing else", service.name);
+        assert_eq!(service.dials_out, ["dns", "send"].contains(&service.name), "{}: nobody else has a network", service.name);
     }
 }
 
@@ -136,6 +145,7 @@ fn a_service_sees_its_program_the_c_library_the_journal_and_the_edges_it_calls()
         let libraries = |path: &String| path.starts_with("-/lib") || path.starts_with("-/usr/lib");
         let expected = service.calls.iter().map(|e| format!("/run/postern/{e}"));
         let expected = expected.chain([format!("/usr/lib/postern/{}", service.program), "/run/systemd/journal/socket".into()]);
+        let expected = expected.chain(service.reads.iter().map(|file| format!("-{file}")));
         assert_eq!(bound.into_iter().filter(|p| !libraries(p)).collect::<BTreeSet<_>>(), set(expected), "{}", service.name);
         assert_eq!(values(&unit(&service.unit()), "BindPaths"), none(), "{}", service.name);
         assert_eq!(values(&unit(&service.unit()), "RootDirectory"), set([format!("/run/postern-root/{}", service.name)]));

@@ -16,9 +16,11 @@ use std::{
 };
 
 /// The executables, and where their packages are.
-const EXECUTABLES: [(&str, &str); 8] = [
+const EXECUTABLES: [(&str, &str); 10] = [
     ("postern-smtp", "src/exposed/smtp"),
     ("postern-imap", "src/exposed/imap"),
+    ("postern-dns", "src/exposed/dns"),
+    ("postern-send", "src/exposed/send"),
     ("postern-scan", "src/blind/scan"),
     ("postern-queue", "src/vault/queue"),
     ("postern-store", "src/vault/store"),
@@ -133,9 +135,11 @@ fn may(from: &str, to: &str) -> bool {
         ("exposed", "exposed") => to == "src/exposed/tls",
         ("exposed" | "blind", "wire" | "pure" | "jail") => true,
         ("vault", "wire" | "jail") => true,
-        // Addresses, the index that scan made, the configuration; and of the grammars only IMAP's search tree, for the store.
+        // Addresses, the index that scan made, the configuration; and of the grammars only IMAP's search tree, for the store, and the
+        // canonical form of what is signed, for keys.
         ("vault", "pure") => {
-            matches!(to, "src/pure/addr" | "src/pure/index" | "src/pure/config") || (from, to) == ("src/vault/store", "src/pure/imap")
+            matches!(to, "src/pure/addr" | "src/pure/index" | "src/pure/config")
+                || matches!((from, to), ("src/vault/store", "src/pure/imap") | ("src/vault/keys", "src/pure/dkim"))
         }
         ("ctl", "wire" | "jail") => from == "src/ctl/postern",
         ("ctl", "pure") => from == "src/ctl/postern" && matches!(to, "src/pure/addr" | "src/pure/config"),

@@ -71,13 +71,16 @@ pub(crate) fn plain(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::edge::queue_control::{QueueControl, Request};
+    use wire::edge::{
+        mail::QueueId,
+        queue_control::{QueueControl, Request},
+    };
 
     #[test]
     fn a_missing_socket_is_explained_in_one_line() {
         let dir = tempfile::tempdir().unwrap();
         let control = Control::<QueueControl>::new(dir.path());
-        let result = run(async { control.call(&Request::Retry(None)).await.map(|_| ()) });
+        let result = run(async { control.call(&Request::Show(QueueId(1))).await.map(|_| ()) });
         let Err(Failure::Because(line)) = result else { panic!("{result:?}") };
         assert!(line.contains("is postern running") && !line.contains('\n'), "{line}");
     }

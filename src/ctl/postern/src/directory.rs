@@ -97,12 +97,20 @@ pub(crate) async fn account(edges: &Path, command: Account) -> Result<(), Failur
         Account::Add { address, quota, stdin, no_password } => {
             let quota = quota.map(|text| parse_size(&text)).transpose()?;
             let password = if no_password { None } else { Some(password(stdin)?) };
-            done(&auth, Request::AddAccount { address, password, quota }).await
+            let said = format!(
+                "{address} is an account now{}",
+                if password.is_some() { "" } else { "; it cannot log in before it gets a password" }
+            );
+            done(&auth, Request::AddAccount { address, password, quota }, &said).await
         }
-        Account::Remove { address } => done(&auth, Request::RemoveAccount(address)).await,
+        Account::Remove { address } => {
+            let said = format!("{address} is no account any more; its mail stays on disk");
+            done(&auth, Request::RemoveAccount(address), &said).await
+        }
         Account::Passwd { address, stdin } => {
             let password = password(stdin)?;
-            done(&auth, Request::SetPassword { address, password }).await
+            let said = format!("{address} has another password now");
+            done(&auth, Request::SetPassword { address, password }, &said).await
         }
         Account::List(output) => {
             let Response::Accounts(accounts) = auth.call(&Request::Accounts).await? else { return Err(unexpected()) };
@@ -132,8 +140,14 @@ pub(crate) async fn account(edges: &Path, command: Account) -> Result<(), Failur
 pub(crate) async fn domain(edges: &Path, command: Domain) -> Result<(), Failure> {
     let auth = Control::<AuthControl>::new(edges);
     match command {
-        Domain::Add { domain } => done(&auth, Request::AddDomain(domain)).await,
-        Domain::Remove { domain } => done(&auth, Request::RemoveDomain(domain)).await,
+        Domain::Add { domain } => {
+            let said = format!("mail for {domain} is accepted now; \"postern dns {domain}\" tells what to publish");
+            done(&auth, Request::AddDomain(domain), &said).await
+        }
+        Domain::Remove { domain } => {
+            let said = format!("mail for {domain} is not accepted any more");
+            done(&auth, Request::RemoveDomain(domain), &said).await
+        }
         Domain::List(output) => {
             let Response::Domains(domains) = auth.call(&Request::Domains).await? else { return Err(unexpected()) };
             if output.json {
@@ -153,9 +167,14 @@ pub(crate) async fn alias(edges: &Path, command: Alias) -> Result<(), Failure> {
     match command {
         Alias::Add { address, targets } => {
             let targets = List::new(targets).ok_or_else(|| Failure::Because("an alias has at most 256 targets".into()))?;
-            done(&auth, Request::AddAlias { address, targets }).await
+            let names: Vec<String> = targets.iter().map(ToString::to_string).collect();
+            let said = format!("mail for {address} goes to {} now", names.join(", "));
+            done(&auth, Request::AddAlias { address, targets }, &said).await
         }
-        Alias::Remove { address } => done(&auth, Request::RemoveAlias(address)).await,
+        Alias::Remove { address } => {
+            let said = format!("{address} is no alias any more");
+            done(&auth, Request::RemoveAlias(address), &said).await
+        }
         Alias::List(output) => {
             let Response::Aliases(aliases) = auth.call(&Request::Aliases).await? else { return Err(unexpected()) };
             let targets = |list: &[Address]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -175,9 +194,9 @@ pub(crate) async fn alias(edges: &Path, command: Alias) -> Result<(), Failure> {
     }
 }
 
-async fn done(auth: &Control<AuthControl>, request: Request) -> Result<(), Failure> {
+async fn done(auth: &Control<AuthControl>, request: Request, said: &str) -> Result<(), Failure> {
     match auth.call(&request).await? {
-        Response::Done => Ok(()),
+        Response::Done => say(said),
         Response::Refused(refusal) => Err(Failure::Because(refusal.to_string())),
         _ => Err(unexpected()),
     }

@@ -8,6 +8,8 @@
 mod check;
 mod control;
 mod directory;
+mod dkim;
+mod dns;
 mod queue;
 mod up;
 
@@ -48,6 +50,11 @@ enum Command {
     /// Mail that waits in the spool.
     #[command(subcommand)]
     Queue(queue::Queue),
+    /// The records to publish for the hosted domains: MX, SPF, DKIM, DMARC, MTA-STS and more.
+    Dns(dns::Dns),
+    /// The keys that sign mail of the hosted domains.
+    #[command(subcommand)]
+    Dkim(dkim::Dkim),
     /// Run the whole appliance on loopback, for trying out and for tests.
     Up(up::Options),
 }
@@ -77,6 +84,8 @@ fn main() -> ExitCode {
         Command::Domain(command) => control::run(directory::domain(&arguments.edges, command)),
         Command::Alias(command) => control::run(directory::alias(&arguments.edges, command)),
         Command::Queue(command) => control::run(queue::run(&arguments.edges, command)),
+        Command::Dns(options) => control::run(dns::run(&arguments.edges, options)),
+        Command::Dkim(command) => control::run(dkim::run(&arguments.edges, command)),
         Command::Up(options) => up::run(options),
     };
     match result {

@@ -6,19 +6,26 @@ use crate::{
     directory::{Output, table, unexpected},
     say,
 };
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use pure_addr::{Address, Text};
 use serde_json::{Value, json};
 use std::path::Path;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use wire::edge::{
     mail::QueueId,
-    queue_control::{Message, QueueControl, Request, Response},
+    queue_control::{Action, Attempts, Filter, Message, QueueControl, Recipient, Request, Response},
+    send_deliver::Remote,
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Queue {
     /// List the messages in the spool.
-    List(Output),
+    List {
+        #[command(flatten)]
+        some: Part,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Show one message and the recipients it waits for.
     Show {
         /// Its number, as `list` prints it.
@@ -27,25 +34,62 @@ pub(crate) enum Queue {
         #[command(flatten)]
         output: Output,
     },
-    /// Try one message again now, or all of them.
-    Retry {
-        /// Its number; all messages without one.
-        #[arg(value_parser = number)]
-        id: Option<QueueId>,
-    },
-    /// Take a message out of the spool for good, without telling its sender.
-    Delete {
+    /// Show the last attempts to deliver one message.
+    Trace {
         /// Its number.
         #[arg(value_parser = number)]
         id: QueueId,
+        #[command(flatten)]
+        output: Output,
     },
+    /// Try messages that wait again now.
+    Retry(Which),
+    /// Leave messages in the spool until they are released.
+    Hold(Which),
+    /// Let messages go that are held; with --account, also let the account send again.
+    Release(Which),
+    /// Take messages out of the spool for good, without telling their senders.
+    Delete(Which),
+    /// Try everything that waits again now.
+    Flush(Output),
+}
+
+/// Some of the messages, or all.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Part {
+    /// Those that this account submitted.
+    #[arg(long)]
+    account: Option<Address>,
+    /// Recipients of this domain, or of the smarthost of this name written as `:NAME`.
+    #[arg(long, value_parser = destination)]
+    destination: Option<Text<255>>,
+}
+
+/// Which messages; at least one thing must be said.
+#[derive(Debug, Clone, Args)]
+#[group(id = "which", required = true, multiple = true, args = ["id", "account", "destination"])]
+pub(crate) struct Which {
+    /// The number of a message.
+    #[arg(value_parser = number)]
+    id: Option<QueueId>,
+    #[command(flatten)]
+    some: Part,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Which {
+    fn filter(&self) -> Filter {
+        Filter { id: self.id, account: self.some.account.clone(), destination: self.some.destination.clone() }
+    }
 }
 
 pub(crate) async fn run(edges: &Path, command: Queue) -> Result<(), Failure> {
     let queue = Control::<QueueControl>::new(edges);
     match command {
-        Queue::List(output) => {
-            let messages = list(&queue).await?;
+        Queue::List { some, output } => {
+            let filter = Filter { id: None, account: some.account, destination: some.destination };
+            let messages = list(&queue, &filter).await?;
             if output.json {
                 return say(Value::from_iter(messages.iter().map(json_message)));
             }
@@ -59,24 +103,51 @@ pub(crate) async fn run(edges: &Path, command: Queue) -> Result<(), Failure> {
             Response::NoSuchMessage => Err(none(id)),
             _ => Err(unexpected()),
         },
-        Queue::Retry { id } => match queue.call(&Request::Retry(id)).await? {
-            Response::Done(count) => say(format_args!("messages to be tried again: {count}")),
-            Response::NoSuchMessage => Err(id.map_or_else(unexpected, none)),
-            _ => Err(unexpected()),
-        },
-        Queue::Delete { id } => match queue.call(&Request::Delete(id)).await? {
-            Response::Done(_) => Ok(()),
+        Queue::Trace { id, output } => match queue.call(&Request::Trace(id)).await? {
+            Response::Trace(attempts) => trace(&attempts, output),
             Response::NoSuchMessage => Err(none(id)),
             _ => Err(unexpected()),
         },
+        Queue::Retry(which) => change(&queue, Action::Retry, which.filter(), which.output).await,
+        Queue::Hold(which) => change(&queue, Action::Hold, which.filter(), which.output).await,
+        Queue::Release(which) => change(&queue, Action::Release, which.filter(), which.output).await,
+        Queue::Delete(which) => change(&queue, Action::Delete, which.filter(), which.output).await,
+        Queue::Flush(output) => change(&queue, Action::Retry, Filter::default(), output).await,
     }
 }
 
-async fn list(queue: &Control<QueueControl>) -> Result<Vec<Message>, Failure> {
+async fn change(queue: &Control<QueueControl>, action: Action, filter: Filter, output: Output) -> Result<(), Failure> {
+    let named = filter.id;
+    match queue.call(&Request::Change { action, filter }).await? {
+        Response::Done(count) if output.json => say(json!({"messages": count})),
+        Response::Done(count) => say(did(action, count)),
+        Response::NoSuchMessage => Err(named.map_or_else(unexpected, none)),
+        _ => Err(unexpected()),
+    }
+}
+
+/// What was done, in a sentence.
+fn did(action: Action, count: u64) -> String {
+    let (one, many) = match action {
+        Action::Retry => ("will be tried now", "will be tried now"),
+        Action::Hold => ("is held until it is released", "are held until they are released"),
+        Action::Release => ("is released and will be tried now", "are released and will be tried now"),
+        Action::Delete => ("was deleted; its sender is not told", "were deleted; their senders are not told"),
+    };
+    match count {
+        0 => "no message matched; nothing was done".into(),
+        1 => format!("1 message {one}"),
+        n => format!("{n} messages {many}"),
+    }
+}
+
+async fn list(queue: &Control<QueueControl>, filter: &Filter) -> Result<Vec<Message>, Failure> {
     let mut all = Vec::new();
     let mut after = QueueId(0);
     loop {
-        let Response::Messages(part) = queue.call(&Request::List { after }).await? else { return Err(unexpected()) };
+        let Response::Messages(part) = queue.call(&Request::List { after, filter: filter.clone() }).await? else {
+            return Err(unexpected());
+        };
         // Numbers grow; an answer that does not is the end.
         let Some(last) = part.last().map(|m| m.id).filter(|id| *id > after) else { return Ok(all) };
         after = last;
@@ -84,12 +155,13 @@ async fn list(queue: &Control<QueueControl>) -> Result<Vec<Message>, Failure> {
     }
 }
 
-fn show(message: &Message, recipients: &[wire::edge::queue_control::Recipient], output: Output) -> Result<(), Failure> {
+fn show(message: &Message, recipients: &[Recipient], output: Output) -> Result<(), Failure> {
     if output.json {
         let mut value = json_message(message);
         let list = recipients.iter().map(|r| {
-            json!({"address": r.address.to_string(), "attempts": r.attempts, "next_attempt": r.next_attempt.map(date),
-                "status": r.status.as_str()})
+            json!({"address": r.address.to_string(), "target": r.target.as_ref().map(ToString::to_string),
+                "destination": r.destination.as_ref().map(ToString::to_string), "attempts": r.attempts,
+                "next_attempt": r.next_attempt.map(date), "status": r.status.as_str()})
         });
         if let Some(object) = value.as_object_mut() {
             object.insert("recipients".into(), Value::from_iter(list));
@@ -99,25 +171,67 @@ fn show(message: &Message, recipients: &[wire::edge::queue_control::Recipient], 
     say(format_args!("Message   {}", message.id))?;
     say(format_args!("Received  {}", date(message.received_at)))?;
     say(format_args!("From      {}", message.reverse_path))?;
+    if let Some(account) = &message.account {
+        say(format_args!("Account   {account}"))?;
+    }
     say(format_args!("Bytes     {}", message.size))?;
     say("")?;
     let rows = recipients.iter().map(|r| {
         let next = r.next_attempt.map_or_else(|| "when asked".to_owned(), date);
-        vec![r.address.to_string(), r.attempts.to_string(), next, r.status.to_string()]
+        let address = r.target.as_ref().map_or_else(|| r.address.to_string(), |target| format!("{} -> {target}", r.address));
+        vec![address, r.attempts.to_string(), next, r.status.to_string()]
     });
     table(&["RECIPIENT", "TRIES", "NEXT", "STATUS"], rows)
 }
 
+fn trace(all: &[Attempts], output: Output) -> Result<(), Failure> {
+    if output.json {
+        let list = all.iter().map(|of| {
+            let attempts = of.attempts.iter().map(|a| {
+                let remote = a.remote.as_ref();
+                json!({"at": date(a.at), "status": a.status.to_string(), "text": a.text.as_str(),
+                    "reply": a.reply.as_ref().map(ToString::to_string), "host": remote.map(|r| r.host.to_string()),
+                    "address": remote.and_then(|r| r.address).map(|a| a.to_string()),
+                    "tls": remote.and_then(|r| r.tls.as_ref()).map(|t| format!("{} {}", t.version, t.cipher))})
+            });
+            json!({"address": of.address.to_string(), "attempts": Value::from_iter(attempts)})
+        });
+        return say(Value::from_iter(list));
+    }
+    if all.iter().all(|of| of.attempts.is_empty()) {
+        return say("nothing was tried yet");
+    }
+    for of in all {
+        say(of.address.to_string())?;
+        for a in &of.attempts {
+            say(format_args!("  {}  {}  {}", date(a.at), a.status, a.text))?;
+            if let Some(remote) = &a.remote {
+                say(format_args!("    host {}", host(remote)))?;
+            }
+            if let Some(reply) = &a.reply {
+                say(format_args!("    said {reply}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn host(remote: &Remote) -> String {
+    let address = remote.address.map(|a| format!(" [{a}]")).unwrap_or_default();
+    let tls = remote.tls.as_ref().map_or_else(|| ", no TLS".to_owned(), |tls| format!(", {} {}", tls.version, tls.cipher));
+    format!("{}{address}{tls}", remote.host)
+}
+
 fn json_message(m: &Message) -> Value {
     json!({"id": m.id.to_string(), "received_at": date(m.received_at), "size": m.size, "from": m.reverse_path.to_string(),
-        "waiting": m.waiting})
+        "account": m.account.as_ref().map(ToString::to_string), "waiting": m.waiting})
 }
 
 fn none(id: QueueId) -> Failure {
     Failure::Because(format!("no message {id} is in the spool"))
 }
 
-fn date(seconds: i64) -> String {
+pub(crate) fn date(seconds: i64) -> String {
     OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(|t| t.format(&Rfc3339).ok()).unwrap_or_else(|| seconds.to_string())
 }
 
@@ -127,6 +241,12 @@ fn number(text: &str) -> Result<QueueId, String> {
         return Err("a message number has up to 16 hexadecimal digits".into());
     }
     u64::from_str_radix(text, 16).map(QueueId).map_err(|e| e.to_string())
+}
+
+/// A domain in its canonical form, or `:NAME`.
+fn destination(text: &str) -> Result<Text<255>, String> {
+    let name = if text.starts_with(':') { text.to_owned() } else { pure_addr::Domain::parse(text).map_err(|e| e.to_string())?.to_string() };
+    Text::new(name).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]
@@ -146,5 +266,40 @@ mod tests {
     #[test]
     fn times_are_utc() {
         assert_eq!(date(0), "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn each_command_says_what_it_did() {
+        assert_eq!(did(Action::Retry, 3), "3 messages will be tried now");
+        assert_eq!(did(Action::Delete, 1), "1 message was deleted; its sender is not told");
+        assert_eq!(did(Action::Hold, 0), "no message matched; nothing was done");
+    }
+
+    #[test]
+    fn destinations_are_domains_or_smarthosts() {
+        assert_eq!(destination("Remote.TEST").unwrap().as_str(), "remote.test");
+        assert_eq!(destination(":relay").unwrap().as_str(), ":relay");
+        assert!(destination("no domain").is_err());
+    }
+
+    /// A command that changes something for everybody has a name of its own.
+    #[test]
+    fn nothing_said_is_not_everything() {
+        use clap::Parser;
+        #[derive(Debug, Parser)]
+        struct Line {
+            #[command(subcommand)]
+            command: Queue,
+        }
+        for (line, good) in [
+            ("x delete", false),
+            ("x delete feed", true),
+            ("x hold --account a@mta.test --destination remote.test", true),
+            ("x retry --destination :relay --json", true),
+            ("x flush", true),
+            ("x list --account a@mta.test", true),
+        ] {
+            assert_eq!(Line::try_parse_from(line.split(' ')).is_ok(), good, "{line}");
+        }
     }
 }

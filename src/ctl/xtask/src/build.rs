@@ -5,8 +5,18 @@ use std::{ffi::OsString, os::unix::process::CommandExt, path::Path, process::Com
 
 /// Every package that has an executable which is installed. One build each: a build of the whole workspace unifies features, and
 /// was seen to link storage into a listener.
-pub(crate) const PACKAGES: [&str; 8] =
-    ["postern-smtp", "postern-imap", "postern-scan", "postern-queue", "postern-store", "postern-auth", "postern-keys", "postern"];
+pub(crate) const PACKAGES: [&str; 10] = [
+    "postern-smtp",
+    "postern-imap",
+    "postern-scan",
+    "postern-queue",
+    "postern-store",
+    "postern-auth",
+    "postern-keys",
+    "postern-dns",
+    "postern-send",
+    "postern",
+];
 
 pub(crate) fn release(root: &Path) -> Result<(), Failure> {
     for package in PACKAGES {

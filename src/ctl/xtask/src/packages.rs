@@ -4,13 +4,14 @@ use crate::note;
 use std::{env, path::Path, process::Command};
 
 /// Program, package. The tests of a program that stays missing are skipped, and the summary says so.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("swaks", "swaks"),
     ("curl", "curl"),
     ("msmtp", "msmtp"),
     ("mbsync", "isync"),
     ("mutt", "mutt"),
     ("python3", "python3"),
+    ("dkimverify", "python3-dkim"),
     ("mmdebstrap", "mmdebstrap"),
     ("ip", "iproute2"),
     ("systemd-analyze", "systemd"),
@@ -19,6 +20,8 @@ const PROGRAMS: [(&str, &str); 10] = [
 
 /// A library that swaks finds at run time: a test asks perl for it, here its package is simply asked for together with swaks.
 const WITH_SWAKS: &str = "libnet-ssleay-perl";
+/// What dkimpy needs for Ed25519 (RFC 8463).
+const WITH_DKIMPY: &str = "python3-nacl";
 
 /// Installs what is missing where that is possible, and names the rest.
 pub(crate) fn install() {
@@ -29,6 +32,9 @@ pub(crate) fn install() {
     let mut packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
     if packages.contains(&"swaks") {
         packages.push(WITH_SWAKS);
+    }
+    if packages.contains(&"python3-dkim") {
+        packages.push(WITH_DKIMPY);
     }
     add(&packages);
     for (program, package) in self::missing() {

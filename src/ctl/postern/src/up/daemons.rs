@@ -2,8 +2,9 @@
 
 use wire::edge::{
     Edge, auth_control::AuthControl, auth_directory::AuthDirectory, auth_login::AuthForImap, auth_login::AuthForSubmission,
-    keys_tls::KeysTls, queue_control::QueueControl, queue_grant::QueueGrant, queue_inbound::QueueInbound, scan_index::ScanForQueue,
-    scan_index::ScanForStore, store_deliver::StoreDeliver, store_grant::StoreGrant,
+    dns_send::DnsForSend, keys_control::KeysControl, keys_dkim::KeysDkim, keys_tls::KeysTls, queue_control::QueueControl,
+    queue_grant::QueueGrant, queue_inbound::QueueInbound, scan_index::ScanForQueue, scan_index::ScanForStore, send_deliver::SendDeliver,
+    store_deliver::StoreDeliver, store_grant::StoreGrant,
 };
 
 /// The first of the numbers that daemons run under when `up` is root: outside what distributions give to people and services, and
@@ -18,6 +19,8 @@ const QUEUE: u32 = FIRST_ID + 5;
 const STORE: u32 = FIRST_ID + 6;
 const AUTH: u32 = FIRST_ID + 7;
 const KEYS: u32 = FIRST_ID + 8;
+const DNS: u32 = FIRST_ID + 9;
+const SEND: u32 = FIRST_ID + 11;
 /// Both SMTP daemons share a group, so that an edge with three clients can name them all: one user and one group.
 const SMTP: u32 = FIRST_ID + 10;
 const ROOT: u32 = 0;
@@ -64,8 +67,8 @@ pub(super) const DAEMONS: &[Daemon] = &[
         binary: "postern-keys",
         argument: None,
         ports: &[],
-        edges: &[edge::<KeysTls>(IMAP, SMTP)],
-        state: false,
+        edges: &[edge::<KeysTls>(IMAP, SMTP), edge::<KeysDkim>(QUEUE, QUEUE), edge::<KeysControl>(ROOT, ROOT)],
+        state: true,
         tls_key: true,
         uid: KEYS,
         gid: KEYS,
@@ -107,6 +110,28 @@ pub(super) const DAEMONS: &[Daemon] = &[
         tls_key: false,
         uid: AUTH,
         gid: AUTH,
+    },
+    Daemon {
+        name: "dns",
+        binary: "postern-dns",
+        argument: None,
+        ports: &[],
+        edges: &[edge::<DnsForSend>(SEND, SEND)],
+        state: false,
+        tls_key: false,
+        uid: DNS,
+        gid: DNS,
+    },
+    Daemon {
+        name: "send",
+        binary: "postern-send",
+        argument: None,
+        ports: &[],
+        edges: &[edge::<SendDeliver>(QUEUE, QUEUE)],
+        state: false,
+        tls_key: false,
+        uid: SEND,
+        gid: SEND,
     },
     Daemon {
         name: "queue",
@@ -172,7 +197,7 @@ mod tests {
         let all = names.len();
         names.sort_unstable();
         names.dedup();
-        assert_eq!((names.len(), all), (12, 12));
+        assert_eq!((names.len(), all), (16, 16));
     }
 
     #[test]

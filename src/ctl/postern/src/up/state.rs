@@ -50,6 +50,10 @@ postmaster = "alice@example.test"
 [accounts."alice@example.test"]
 
 [accounts."bob@example.test"]
+
+# A demonstration sends nothing to other domains: such mail is accepted and waits, "postern queue list" shows it.
+[send]
+paused = true
 "#;
 /// Accounts that `up` gives passwords; a demonstration has two, a test a handful.
 const MAX_ACCOUNTS: usize = 1_000;
