@@ -12,10 +12,11 @@ use pure_imap::{
     thread::{self, ThreadRow},
 };
 use pure_index::fold;
+use serde_bytes::ByteBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 use wire::{
     List,
-    edge::store_session::{self, MAX_SEARCH, ModSeq, Request, Response, Row, Want},
+    edge::store_session::{self, MAX_SEARCH, ModSeq, Request, Response, Row, SortKeys, Want},
 };
 
 /// RFC 9051 6.4.4.
@@ -76,19 +77,19 @@ pub(crate) async fn sort(conn: &mut Connection, account: &mut Account, keys: &[S
         Ok(uids) => uids,
         Err(answer) => return Ok(answer),
     };
-    let texts = keys.iter().any(|key| matches!(key.by, SortBy::Subject | SortBy::From | SortBy::To | SortBy::Cc | SortBy::Date));
+    let texts = keys.iter().any(|key| matches!(key.by, SortBy::Subject | SortBy::From | SortBy::To | SortBy::Cc));
     let limit = if texts { limits::SORT_TEXT_ROWS } else { limits::SORT_ROWS };
     if uids.count() > u64::try_from(limit).unwrap_or(u64::MAX) {
         return Ok(Answer::no("LIMIT", "Too many messages"));
     }
-    let want = Want::DATE.union(Want::SIZE).union(if texts { Want::SORT } else { Want::default() });
+    let want = Want::DATE.union(Want::SIZE).union(Want::SENT).union(if texts { Want::SORT } else { Want::default() });
     let mut rows: Vec<SortRow> = Vec::new();
     each_row(account, &uids, want, |selected, row| {
         let Some(seq) = selected.map.seq(row.uid) else { return };
         let mut out = SortRow { seq, uid: row.uid, arrival: row.received_at.unwrap_or(0), ..SortRow::default() };
         out.size = row.size.map_or(0, u64::from);
-        if let Some(texts) = row.sort {
-            out.sent = Some(texts.sent_at);
+        out.sent = row.sent_at;
+        if let Some(texts) = texts_of(row.sort) {
             (out.subject, out.from, out.to, out.cc) = (texts.subject, texts.from, texts.to, texts.cc);
         }
         rows.push(out);
@@ -115,11 +116,11 @@ pub(crate) async fn thread(
         return Ok(Answer::no("LIMIT", "Too many messages"));
     }
     let mut rows: Vec<ThreadRow<String>> = Vec::new();
-    each_row(account, &uids, Want::SORT, |selected, row| {
-        let (Some(seq), Some(texts)) = (selected.map.seq(row.uid), row.sort) else { return };
+    each_row(account, &uids, Want::SORT.union(Want::SENT), |selected, row| {
+        let (Some(seq), Some(texts)) = (selected.map.seq(row.uid), texts_of(row.sort)) else { return };
         rows.push(ThreadRow {
             number: if query.uid { row.uid } else { seq },
-            date: texts.sent_at,
+            date: row.sent_at.unwrap_or_default(),
             message_id: Some(texts.message_id).filter(|id| !id.is_empty()),
             // The index keeps the subject without its marks; who refers to others is a reply.
             is_reply: !texts.references.is_empty(),
@@ -134,6 +135,11 @@ pub(crate) async fn thread(
     };
     thread::thread_response(&mut conn.out, &forest);
     Ok(Answer::ok("THREAD completed"))
+}
+
+/// What the store keeps encoded; a message whose keys cannot be read sorts as one without.
+fn texts_of(encoded: Option<ByteBuf>) -> Option<SortKeys> {
+    encoded.map(|bytes| wire::decode(&bytes).unwrap_or_default())
 }
 
 /// The UIDs that match, of those that the client knows.

@@ -6,6 +6,7 @@
 mod gate;
 mod inbox;
 mod listen;
+mod oracle;
 mod signer;
 mod stream;
 mod tls;

@@ -1,16 +1,13 @@
 //! rustls' signing key, with the key elsewhere.
 
+use crate::oracle::Oracle;
 use rustls::{
     Error, SignatureAlgorithm, SignatureScheme,
     sign::{Signer, SigningKey},
 };
 use serde_bytes::ByteBuf;
 use std::sync::Arc;
-use tokio::runtime::Handle;
-use wire::{
-    Client,
-    edge::keys_tls::{KeysTls, Request, Response, SignInput},
-};
+use wire::edge::keys_tls::{Request, Response, SignInput};
 
 /// RFC 8446 4.4.3.
 const TLS13_CONTEXT: &[u8] = b"TLS 1.3, server CertificateVerify\0";
@@ -19,7 +16,7 @@ const TLS13_PADDING: usize = 64;
 /// One private key of `keys`, by number.
 #[derive(Debug, Clone)]
 pub(crate) struct RemoteKey {
-    pub(crate) keys: Arc<Client<KeysTls>>,
+    pub(crate) oracle: Arc<Oracle>,
     pub(crate) generation: u64,
     pub(crate) key: u16,
     pub(crate) schemes: Arc<[SignatureScheme]>,
@@ -53,12 +50,9 @@ impl Signer for RemoteSigner {
         let input = take_apart(message).ok_or_else(|| Error::General("not a handshake that keys signs".into()))?;
         let request = Request::Sign { generation: self.key.generation, key: self.key.key, scheme: self.scheme.into(), input };
         // rustls asks synchronously, from within the handshake's task; other tasks of this worker move on meanwhile.
-        let answer = tokio::task::block_in_place(|| Handle::current().block_on(self.key.keys.call(&request, &[])));
-        match answer {
-            Ok(reply) => match reply.body {
-                Response::Signature(signature) => Ok(signature.into_vec()),
-                _ => Err(Error::General("keys has no such key any more".into())),
-            },
+        match tokio::task::block_in_place(|| self.key.oracle.ask(request)) {
+            Ok(Response::Signature(signature)) => Ok(signature.into_vec()),
+            Ok(_) => Err(Error::General("keys has no such key any more".into())),
             Err(error) => {
                 tracing::error!(%error, "keys did not sign");
                 Err(Error::General("keys did not answer".into()))

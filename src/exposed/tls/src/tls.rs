@@ -1,6 +1,6 @@
 //! The one TLS set-up of all servers.
 
-use crate::{Stream, signer::RemoteKey};
+use crate::{Stream, oracle::Oracle, signer::RemoteKey};
 use rustls::{
     ServerConfig, SignatureScheme,
     crypto::aws_lc_rs,
@@ -31,6 +31,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// TLS as a server, with certificates from `keys`.
 pub struct Tls {
     keys: Arc<Client<KeysTls>>,
+    oracle: Arc<Oracle>,
     certificates: Arc<Certificates>,
     acceptor: TlsAcceptor,
 }
@@ -47,12 +48,16 @@ pub enum TlsError {
     /// rustls refused the parameters.
     #[error("TLS: {0}")]
     Rustls(#[from] rustls::Error),
+    /// The thread that speaks to `keys` cannot be started.
+    #[error("TLS: {0}")]
+    Io(#[from] io::Error),
 }
 
 impl Tls {
     /// Sets TLS up for one protocol and starts to follow the certificates of `keys`. `alpn` is its protocol name: a client that
     /// offers only others is refused (ALPACA), one that offers none is served.
     pub fn start(keys: PathBuf, alpn: &[&str]) -> Result<Arc<Self>, TlsError> {
+        let oracle = Arc::new(Oracle::start(keys.clone())?);
         let keys = Arc::new(Client::new(keys));
         let certificates = Arc::new(Certificates::default());
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -64,7 +69,7 @@ impl Tls {
         // Each process has its own tickets: none is good at another service (STLS-10).
         config.send_tls13_tickets = 1;
         config.max_early_data_size = 0;
-        let tls = Arc::new(Self { keys, certificates, acceptor: TlsAcceptor::from(Arc::new(config)) });
+        let tls = Arc::new(Self { keys, oracle, certificates, acceptor: TlsAcceptor::from(Arc::new(config)) });
         tokio::spawn(follow(tls.clone()));
         Ok(tls)
     }
@@ -95,7 +100,7 @@ impl Tls {
 
     fn certified(&self, generation: u64, certificate: Certificate) -> Named {
         let schemes: Arc<[SignatureScheme]> = certificate.schemes.iter().map(|s| SignatureScheme::from(*s)).collect();
-        let key = RemoteKey { keys: self.keys.clone(), generation, key: certificate.key, schemes };
+        let key = RemoteKey { oracle: self.oracle.clone(), generation, key: certificate.key, schemes };
         let chain = certificate.chain.into_iter().map(|der| CertificateDer::from(der.into_vec())).collect();
         Named {
             names: certificate.names.into_iter().map(String::from).collect(),

@@ -5,8 +5,8 @@ use rusqlite::{Row as SqlRow, params};
 use serde_bytes::ByteBuf;
 use std::os::fd::OwnedFd;
 use wire::{
-    Edge, decode,
-    edge::store_session::{BodyRef, MAX_ROWS, ModSeq, Row, SortKeys, StoreSession, UidRange, Want},
+    Edge,
+    edge::store_session::{BodyRef, MAX_ROWS, ModSeq, Row, StoreSession, UidRange, Want},
 };
 
 /// Bytes a row takes beside its variable fields, about.
@@ -139,15 +139,11 @@ impl Account {
             bytes = bytes.saturating_add(preview.len());
             out.preview = Some(preview);
         }
-        if want.contains(Want::SORT) {
-            let encoded: Vec<u8> = row.get(12)?;
-            bytes = bytes.saturating_add(encoded.len());
-            let mut sort: SortKeys = decode(&encoded)?;
-            // RFC 5256 2.2: INTERNALDATE when Date cannot be read.
-            sort.sent_at = row.get::<_, Option<i64>>(5)?.unwrap_or(received_at);
-            out.sort = Some(Box::new(sort));
+        if want.contains(Want::SENT) {
+            out.sent_at = Some(row.get::<_, Option<i64>>(5)?.unwrap_or(received_at));
         }
-        for (flag, column, field) in [(Want::ENVELOPE, 13, &mut out.envelope), (Want::STRUCTURE, 14, &mut out.structure)] {
+        let blobs = [(Want::SORT, 12, &mut out.sort), (Want::ENVELOPE, 13, &mut out.envelope), (Want::STRUCTURE, 14, &mut out.structure)];
+        for (flag, column, field) in blobs {
             if want.contains(flag) {
                 let blob: Vec<u8> = row.get(column)?;
                 bytes = bytes.saturating_add(blob.len());

@@ -172,6 +172,8 @@ impl Want {
     pub const SORT: Self = Self(128);
     /// [`Row::preview`].
     pub const PREVIEW: Self = Self(256);
+    /// [`Row::sent_at`].
+    pub const SENT: Self = Self(512);
 
     /// Whether all of `other` are wanted.
     pub fn contains(self, other: Self) -> bool {
@@ -218,8 +220,10 @@ pub struct Row {
     pub email: Option<u64>,
     /// THREADID.
     pub thread: Option<u64>,
-    /// What SORT and THREAD compare.
-    pub sort: Option<Box<SortKeys>>,
+    /// The `Date` field, or INTERNALDATE when it cannot be read (RFC 5256 2.2), seconds since 1970 UTC.
+    pub sent_at: Option<i64>,
+    /// [`SortKeys`], encoded likewise.
+    pub sort: Option<ByteBuf>,
     /// PREVIEW (RFC 8970).
     pub preview: Option<String>,
 }
@@ -227,7 +231,7 @@ pub struct Row {
 /// What SORT and THREAD compare (RFC 5256), decoded and folded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SortKeys {
-    /// `Date`, or INTERNALDATE when unreadable.
+    /// `Date`, 0 when unreadable; what is sorted by is [`Row::sent_at`].
     pub sent_at: i64,
     /// Base subject (RFC 5256 2.1).
     pub subject: String,

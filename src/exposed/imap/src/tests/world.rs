@@ -417,7 +417,11 @@ impl Stored {
             body: want.contains(Want::BODY).then_some(BodyRef { fd: 0, offset: 3, len }),
             email: want.contains(Want::IDS).then_some(u64::from(self.uid)),
             thread: None,
-            sort: want.contains(Want::SORT).then(|| Box::new(SortKeys { subject: self.subject(), ..SortKeys::default() })),
+            sent_at: want.contains(Want::SENT).then_some(0),
+            sort: want.contains(Want::SORT).then(|| {
+                let keys = SortKeys { subject: self.subject(), ..SortKeys::default() };
+                wire::encode(&keys).unwrap().into()
+            }),
             preview: None,
         }
     }

@@ -8,7 +8,7 @@ use wire::{
     edge::{
         mail::QueueId,
         store_deliver::{Request, Response},
-        store_session::{Request as Ask, Response as Answer, Want},
+        store_session::{Request as Ask, Response as Answer, SortKeys, Want},
     },
 };
 
@@ -25,15 +25,15 @@ async fn a_delivery_is_readable_byte_for_byte() {
     assert_eq!(inbox.size, expected.len() as u64);
     assert_eq!(front.bodies(inbox.id, &[(1, u32::MAX)]).await, [expected]);
 
-    let want = [Want::FLAGS, Want::DATE, Want::ENVELOPE, Want::STRUCTURE, Want::IDS, Want::SORT, Want::PREVIEW];
+    let want = [Want::FLAGS, Want::DATE, Want::ENVELOPE, Want::STRUCTURE, Want::IDS, Want::SORT, Want::SENT, Want::PREVIEW];
     let row = &front.fetch(inbox.id, &[(1, 1)], want.into_iter().fold(Want::default(), Want::union)).await[0];
     assert_eq!((row.received_at, row.size, row.body, row.email, row.thread), (Some(NOW), None, None, Some(1), Some(1)));
     let envelope: pure_index::Envelope = wire::decode(row.envelope.as_ref().unwrap()).unwrap();
     assert_eq!(envelope.subject.unwrap().as_slice(), b"Hello");
     let structure: pure_index::Structure = wire::decode(row.structure.as_ref().unwrap()).unwrap();
     assert_eq!(u64::from(structure.root().unwrap().body.end), inbox.size);
-    let sort = row.sort.as_ref().unwrap();
-    assert_eq!((sort.sent_at, sort.subject.as_str(), sort.from.as_str(), sort.message_id.as_str()), (5, "hello", "bob", "1@x"));
+    let sort: SortKeys = wire::decode(row.sort.as_ref().unwrap()).unwrap();
+    assert_eq!((row.sent_at.unwrap(), sort.subject.as_str(), sort.from.as_str(), sort.message_id.as_str()), (5, "hello", "bob", "1@x"));
     assert_eq!(row.preview.as_deref(), Some("wörld\n"));
 }
 
