@@ -102,7 +102,7 @@ fn a_daemon_is_given_only_what_it_needs() {
         let allowed =
             ["POSTERN_EDGES", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "POSTERN_LOG"];
         assert!(names.iter().all(|name| allowed.contains(&name.as_str())), "{daemon}: {names:?}");
-        assert_eq!(names.iter().any(|n| n == "STATE_DIRECTORY"), ["store", "queue", "auth"].contains(&daemon), "{daemon}");
+        assert_eq!(names.iter().any(|n| n == "STATE_DIRECTORY"), ["store", "queue", "auth", "keys"].contains(&daemon), "{daemon}");
     }
 }
 

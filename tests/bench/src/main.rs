@@ -1,198 +1,154 @@
 //! The speed of Postern beside Postfix and Dovecot: the same job, the same promises, the same machine, in turns.
 //!
-//! `cargo xtask bench` builds the releases and starts this. Every case runs A B A B; a run counts only when every message that was
-//! accepted is in its mailbox at the end. CPU time is that of all server processes together, from their cgroup.
+//! `cargo xtask bench` builds the releases and starts this. Every case runs A B A B; a run counts only when what came out is right:
+//! every message that was accepted is in its mailbox, every answer has the rows and bytes that it must have. CPU time is that of all
+//! server processes together, from their cgroup. Every confinement is on.
 
+mod case;
+mod cases;
+mod corpus;
 mod disk;
+mod imap;
+mod login;
 mod meter;
+mod peer;
+mod report;
 mod smtp;
 mod stack;
+mod stream;
 
+use case::{Run, Scale};
 use clap::Parser;
-use serde::Serialize;
 use stack::Stack;
-use std::{
-    io::Write as _,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{io::Write as _, path::PathBuf, time::Duration};
 
 /// What went wrong, for a person.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Measures inbound delivery.
+/// Measures Postern, and what it is compared with.
 #[derive(Debug, Parser)]
 struct Options {
     /// Also measure Debian's Postfix and Dovecot, which must be installed.
     #[arg(long, value_parser = ["postfix-dovecot"])]
     against: Option<String>,
-    /// Few messages and one round: proves that the bench works, says nothing about speed.
+    /// Small numbers and one round: proves that the bench works, says nothing about speed.
     #[arg(long)]
     quick: bool,
+    /// Also fill a mailbox with a million messages.
+    #[arg(long)]
+    large: bool,
+    /// How often each case runs on each server [default: 3, with --quick 1].
+    #[arg(long)]
+    rounds: Option<u32>,
     /// Write the figures as JSON, too.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Name the cases and end.
+    #[arg(long)]
+    list: bool,
     /// Where the release binaries are.
     #[arg(long, default_value = "target/release")]
     bin: PathBuf,
     /// Where the servers keep their state: on a disk, not in memory.
     #[arg(long, default_value = "target/bench")]
     state: PathBuf,
-    /// Only cases whose name starts with one of these.
+    /// Only the cases of these names, or whose names begin with one of them.
     cases: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Case {
-    name: &'static str,
-    sessions: u32,
-    messages: u32,
-    size: usize,
-    mailboxes: u32,
-    connection_per_message: bool,
-}
-
-const KIB: usize = 1024;
-
-const CASES: &[Case] = &[
-    Case { name: "inbound-1", sessions: 1, messages: 2_000, size: 4 * KIB, mailboxes: 1, connection_per_message: false },
-    Case { name: "inbound-10", sessions: 10, messages: 6_000, size: 4 * KIB, mailboxes: 1, connection_per_message: false },
-    Case { name: "inbound-50", sessions: 50, messages: 6_000, size: 4 * KIB, mailboxes: 1, connection_per_message: false },
-    Case {
-        name: "inbound-10-1000-mailboxes",
-        sessions: 10,
-        messages: 6_000,
-        size: 4 * KIB,
-        mailboxes: 1_000,
-        connection_per_message: false,
-    },
-    Case { name: "inbound-10-new-connections", sessions: 10, messages: 2_000, size: 4 * KIB, mailboxes: 1, connection_per_message: true },
-    Case { name: "inbound-1-mib", sessions: 1, messages: 200, size: 1024 * KIB, mailboxes: 1, connection_per_message: false },
-    Case { name: "inbound-10-mib", sessions: 10, messages: 400, size: 1024 * KIB, mailboxes: 1, connection_per_message: false },
-];
-
-/// One run of one case on one server.
-#[derive(Debug, Clone, Serialize)]
-struct Run {
-    case: &'static str,
-    server: &'static str,
-    accepted_per_second: f64,
-    delivered_per_second: f64,
-    accept_p50_ms: f64,
-    accept_p99_ms: f64,
-    cpu_seconds_per_1000: f64,
-    pss_mib: f64,
-    processes: usize,
-}
+/// Sessions that are held at a time, a descriptor each, with room to spare.
+const DESCRIPTORS: u64 = 65_536;
 
 fn main() -> Result<(), Failure> {
+    // The other end of the hop cases.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|a| a == cases::SERVE_HOP) {
+        return cases::serve_hop(std::path::Path::new(&arguments.next().unwrap_or_default()));
+    }
     let options = Options::parse();
+    let mut out = std::io::stdout().lock();
+    let cases = wanted(&options.cases);
+    if options.list {
+        for case in cases {
+            writeln!(out, "{}", case.name)?;
+        }
+        return Ok(());
+    }
+    if cases.is_empty() {
+        return Err("no case has such a name; --list names them".into());
+    }
+    raise_descriptors()?;
     std::fs::create_dir_all(&options.state)?;
     let state = options.state.canonicalize()?;
-    let mut out = std::io::stdout().lock();
     for threads in [1, 10, 50] {
-        let time = Duration::from_millis(if options.quick { 200 } else { 3_000 });
+        let time = Duration::from_millis(if options.quick { 100 } else { 3_000 });
         writeln!(out, "disk: {:>8.0} fdatasync/s with {threads} threads", disk::fdatasync_rate(&state, threads, time)?)?;
     }
-    let mailboxes = if options.quick { 20 } else { 1_000 };
-    let mut stacks = vec![Stack::postern(&options.bin.canonicalize()?, &state.join("postern"), mailboxes)?];
+    let scale = Scale { quick: options.quick, large: options.large };
+    let rounds = options.rounds.unwrap_or(scale.pick(3, 1));
+    let mut stacks = vec![Stack::postern(&options.bin.canonicalize()?, &state.join("postern"), mailboxes(scale))?];
     if options.against.is_some() {
-        stacks.push(Stack::postfix_dovecot(&state.join("peer"), mailboxes)?);
+        stacks.push(Stack::postfix_dovecot(&state.join("peer"), mailboxes(scale))?);
     }
-    for stack in &stacks {
-        writeln!(out, "{}: {:.1} MiB PSS in {} processes at rest", stack.name, mib(stack.meter.pss()), stack.meter.processes())?;
-    }
-    let rounds = if options.quick { 1 } else { 3 };
-    let wanted = |c: &&Case| options.cases.is_empty() || options.cases.iter().any(|w| c.name.starts_with(w.as_str()));
     let mut runs: Vec<Run> = Vec::new();
-    let mut number = 0;
-    for case in CASES.iter().filter(wanted) {
+    for case in &cases {
         for _ in 0..rounds {
-            for stack in &mut stacks {
-                number += 1;
-                let run = measure(case, stack, number, options.quick)?;
+            for stack in stacks.iter_mut().filter(|s| s.is_ours() || !case.only_ours) {
+                let run = measure(case, stack, scale).map_err(|e| format!("{} on {}: {e}", case.name, stack.name))?;
                 writeln!(out, "{}", serde_json::to_string(&run)?)?;
                 runs.push(run);
             }
         }
-        report(&mut out, case.name, &stacks, &runs)?;
-    }
-    if let Some(path) = options.json {
-        std::fs::write(path, serde_json::to_vec_pretty(&runs)?)?;
+        report::case(&mut out, case, &runs)?;
+        if let Some(path) = &options.json {
+            std::fs::write(path, serde_json::to_vec_pretty(&runs)?)?;
+        }
     }
     Ok(())
 }
 
-fn measure(case: &Case, stack: &mut Stack, run: u32, quick: bool) -> Result<Run, Failure> {
-    let messages = if quick { case.messages / 100 + 5 } else { case.messages };
-    let load = smtp::Load {
-        to: stack.smtp,
-        sessions: case.sessions.min(messages),
-        messages,
-        size: case.size,
-        mailboxes: if quick { case.mailboxes.min(20) } else { case.mailboxes },
-        connection_per_message: case.connection_per_message,
-        run,
+/// All, or those that are named; what names none wholly names those that begin with it.
+fn wanted(names: &[String]) -> Vec<case::Case> {
+    let all = cases::all();
+    let whole: Vec<&str> = all.iter().map(|c| c.name).filter(|c| names.iter().any(|n| n == c)).collect();
+    let is_wanted = |case: &case::Case| {
+        let begins = |n: &String| if whole.contains(&n.as_str()) { case.name == n } else { case.name.starts_with(n.as_str()) };
+        names.is_empty() || names.iter().any(begins)
     };
-    let before = stack.delivered()?;
-    let cpu = stack.meter.cpu_seconds()?;
-    let start = Instant::now();
-    let accepted = smtp::run(&load)?;
-    loop {
-        let delivered = stack.delivered()?.saturating_sub(before);
-        if delivered >= u64::from(messages) {
-            break;
-        }
-        if start.elapsed() > Duration::from_secs(600) {
-            return Err(format!("{}: {delivered} of {messages} messages were delivered", stack.name).into());
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let seconds = start.elapsed().as_secs_f64();
-    let cpu = stack.meter.cpu_seconds()? - cpu;
-    stack.check(&load)?;
+    let chosen: Vec<bool> = all.iter().map(is_wanted).collect();
+    all.into_iter().zip(chosen).filter_map(|(case, chosen)| chosen.then_some(case)).collect()
+}
+
+fn measure(case: &case::Case, stack: &mut Stack, scale: Scale) -> Result<Run, Failure> {
+    let watch = stack.meter.watch();
+    let outcome = case.run(stack, scale)?;
+    let processes = stack.meter.processes();
     Ok(Run {
         case: case.name,
         server: stack.name,
-        accepted_per_second: f64::from(accepted.accepted) / accepted.seconds,
-        delivered_per_second: f64::from(messages) / seconds,
-        accept_p50_ms: accepted.p50_ms,
-        accept_p99_ms: accepted.p99_ms,
-        cpu_seconds_per_1000: cpu * 1000.0 / f64::from(messages),
-        pss_mib: mib(stack.meter.pss()),
-        processes: stack.meter.processes(),
+        figures: outcome.figures,
+        cpu_seconds_per_1000: outcome.cpu_seconds * 1_000.0 / outcome.operations,
+        peak_pss_mib: mib(watch.peak()),
+        processes,
     })
+}
+
+/// Accounts, each with the password. Verifiers are made anew at each start and cost as much as a login.
+fn mailboxes(scale: Scale) -> u32 {
+    scale.pick(1_000, 70)
+}
+
+/// For this process and, by inheritance, for the servers.
+fn raise_descriptors() -> Result<(), Failure> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let most = Rlimit { current: Some(DESCRIPTORS), maximum: Some(now.maximum.map_or(DESCRIPTORS, |m| m.max(DESCRIPTORS))) };
+    if setrlimit(Resource::Nofile, most).is_err() {
+        setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum })?;
+    }
+    Ok(())
 }
 
 fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1u32 << 20)
-}
-
-fn median(mut values: Vec<f64>) -> (f64, f64, f64) {
-    values.sort_by(f64::total_cmp);
-    let at = |i: usize| values.get(i).copied().unwrap_or(f64::NAN);
-    (at(values.len() / 2), at(0), at(values.len().saturating_sub(1)))
-}
-
-fn report(out: &mut impl std::io::Write, case: &str, stacks: &[Stack], runs: &[Run]) -> Result<(), Failure> {
-    let figure = |server: &str, of: fn(&Run) -> f64| median(runs.iter().filter(|r| r.case == case && r.server == server).map(of).collect());
-    for stack in stacks {
-        let (delivered, low, high) = figure(stack.name, |r| r.delivered_per_second);
-        writeln!(
-            out,
-            "| {case} | {} | {delivered:.0}/s ({low:.0}-{high:.0}) | accept {:.0}/s p50 {:.2} ms p99 {:.1} ms | {:.2} CPU-s per 1,000 | {:.0} MiB |",
-            stack.name,
-            figure(stack.name, |r| r.accepted_per_second).0,
-            figure(stack.name, |r| r.accept_p50_ms).0,
-            figure(stack.name, |r| r.accept_p99_ms).0,
-            figure(stack.name, |r| r.cpu_seconds_per_1000).0,
-            figure(stack.name, |r| r.pss_mib).2,
-        )?;
-    }
-    if let [ours, peer] = stacks {
-        let ratio = figure(ours.name, |r| r.delivered_per_second).0 / figure(peer.name, |r| r.delivered_per_second).0;
-        let cpu = figure(peer.name, |r| r.cpu_seconds_per_1000).0 / figure(ours.name, |r| r.cpu_seconds_per_1000).0;
-        writeln!(out, "| {case} | ratio | {ratio:.1}x deliveries | {cpu:.1}x less CPU |")?;
-    }
-    Ok(())
 }

@@ -2,9 +2,21 @@
 
 use crate::Failure;
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
 };
+
+/// Processes of which memory is still read while a case runs; with more, only at its end: reading them costs the time of the measured.
+const WATCHED: usize = 150;
+/// CPU seconds within one second below which a server counts as quiet.
+const QUIET: f64 = 0.03;
 
 /// A cgroup of its own for one server.
 #[derive(Debug)]
@@ -36,13 +48,9 @@ impl Meter {
         format!("echo $$ > {}", self.0.join("cgroup.procs").display())
     }
 
-    fn pids(&self) -> Vec<u32> {
-        fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default().lines().filter_map(|l| l.parse().ok()).collect()
-    }
-
     /// Processes in it.
     pub(crate) fn processes(&self) -> usize {
-        self.pids().len()
+        pids(&self.0).len()
     }
 
     /// CPU seconds used so far, by living and dead.
@@ -55,9 +63,52 @@ impl Meter {
         Ok(usec.trim().parse::<f64>()? / 1e6)
     }
 
+    /// Waits until the server does nothing any more, so that what it does afterwards is not counted for the next; for at most this long.
+    pub(crate) fn settle(&self, limit: Duration) -> Result<(), Failure> {
+        let start = Instant::now();
+        while start.elapsed() < limit {
+            let before = self.cpu_seconds()?;
+            thread::sleep(Duration::from_millis(500));
+            if (self.cpu_seconds()? - before) * 2.0 < QUIET {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Proportional set size of all processes, in bytes.
     pub(crate) fn pss(&self) -> u64 {
-        self.pids().iter().map(|pid| pss_of(Path::new(&format!("/proc/{pid}/smaps_rollup")))).sum()
+        pss(&self.0)
+    }
+
+    /// The same by the name of the process, with how many there are of it.
+    pub(crate) fn pss_by_name(&self) -> BTreeMap<String, (usize, u64)> {
+        let mut all: BTreeMap<String, (usize, u64)> = BTreeMap::new();
+        for pid in pids(&self.0) {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            let entry = all.entry(name.trim().to_owned()).or_default();
+            entry.0 += 1;
+            entry.1 += pss_of(Path::new(&format!("/proc/{pid}/smaps_rollup")));
+        }
+        all
+    }
+
+    /// Looks at the memory again and again until the value is dropped.
+    pub(crate) fn watch(&self) -> Watch {
+        let (stop, peak) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let dir = self.0.clone();
+        let (its_stop, its_peak) = (stop.clone(), peak.clone());
+        let thread = thread::spawn(move || {
+            while !its_stop.load(Ordering::Relaxed) {
+                let start = Instant::now();
+                if pids(&dir).len() <= WATCHED {
+                    its_peak.fetch_max(pss(&dir), Ordering::Relaxed);
+                }
+                // At most a fiftieth of one core goes into looking.
+                thread::park_timeout((start.elapsed() * 50).max(Duration::from_millis(100)));
+            }
+        });
+        Watch { dir: self.0.clone(), stop, peak, thread: Some(thread) }
     }
 }
 
@@ -66,6 +117,40 @@ impl Drop for Meter {
         // Fails while a process is left in it; the next boot removes it.
         let _ = fs::remove_dir(&self.0);
     }
+}
+
+/// See [`Meter::watch`].
+#[derive(Debug)]
+pub(crate) struct Watch {
+    dir: PathBuf,
+    stop: Arc<AtomicBool>,
+    peak: Arc<AtomicU64>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Watch {
+    /// The most that was seen, now included, in bytes.
+    pub(crate) fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed).max(pss(&self.dir))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+fn pids(dir: &Path) -> Vec<u32> {
+    fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default().lines().filter_map(|l| l.parse().ok()).collect()
+}
+
+fn pss(dir: &Path) -> u64 {
+    pids(dir).iter().map(|pid| pss_of(Path::new(&format!("/proc/{pid}/smaps_rollup")))).sum()
 }
 
 fn pss_of(path: &Path) -> u64 {

@@ -1,29 +1,67 @@
-# Debian's Postfix and Dovecot on loopback, their defaults but for names, ports and paths. Durability is their own: Postfix syncs its
-# queue file before 250, Dovecot syncs the message before it answers LMTP.
+# Debian's Postfix and Dovecot on loopback, their defaults but for names, ports, paths, and the limits that keep many sessions out.
+# Durability is their own: Postfix syncs its queue file before 250, Dovecot syncs the message before it answers LMTP.
 state=@STATE@
 getent passwd benchmail >/dev/null || useradd --system --no-create-home --shell /usr/sbin/nologin benchmail
 mkdir -p "$state"/{postfix,spool,data,mail,run,lib}
 chmod 755 "$state"; chown benchmail: "$state"/mail; chown postfix "$state"/data
-for n in $(seq 1 @MAILBOXES@); do echo "user$n@bench.test:{PLAIN}pass"; done >"$state"/users
 for n in $(seq 1 @MAILBOXES@); do echo "user$n@bench.test x"; done >"$state"/mailboxes
 cat >"$state"/dovecot.conf <<C
 base_dir = $state/run
 state_dir = $state/lib
 instance_name = postern-bench
-protocols = lmtp
+protocols = imap lmtp
 listen = 127.0.0.1
 log_path = $state/dovecot.log
-ssl = no
+auth_mechanisms = plain scram-sha-256
+disable_plaintext_auth = no
+ssl = yes
+ssl_cert = <$state/cert.pem
+ssl_key = <$state/key.pem
 first_valid_uid = 100
+mail_max_userip_connections = 0
 passdb {
   driver = passwd-file
-  args = scheme=PLAIN username_format=%u $state/users
+  mechanisms = scram-sha-256
+  args = scheme=SCRAM-SHA-256 username_format=%u $state/users-scram
+}
+passdb {
+  driver = passwd-file
+  mechanisms = plain
+  args = scheme=ARGON2ID username_format=%u $state/users-argon2
 }
 userdb {
   driver = static
-  args = uid=benchmail gid=benchmail home=$state/mail/%n
+  args = uid=benchmail gid=benchmail home=$state/mail/%n allow_all_users=yes
 }
 mail_location = maildir:~/Maildir
+service imap-login {
+  process_limit = 6000
+  inet_listener imap {
+    port = @IMAP@
+  }
+  inet_listener imaps {
+    port = @IMAPS@
+    ssl = yes
+  }
+}
+service imap {
+  process_limit = 6000
+}
+service auth {
+  client_limit = 14000
+}
+service anvil {
+  client_limit = 14000
+}
+service config {
+  client_limit = 14000
+}
+service stats {
+  client_limit = 14000
+}
+service log {
+  client_limit = 14000
+}
 service lmtp {
   unix_listener lmtp {
     mode = 0666

@@ -20,7 +20,9 @@ pub(crate) struct Load {
     pub(crate) sessions: u32,
     pub(crate) messages: u32,
     pub(crate) size: usize,
-    /// Recipients take turns: user1 to userN.
+    /// The first recipient.
+    pub(crate) first: u32,
+    /// Recipients take turns: so many from the first on.
     pub(crate) mailboxes: u32,
     pub(crate) connection_per_message: bool,
     /// Makes the messages of this run recognisable.
@@ -66,12 +68,12 @@ pub(crate) fn message(run: u32, number: u32, size: usize) -> Vec<u8> {
     out
 }
 
-struct Session {
+pub(crate) struct Session {
     reader: BufReader<TcpStream>,
 }
 
 impl Session {
-    fn open(to: SocketAddr) -> Result<Self, Failure> {
+    pub(crate) fn open(to: SocketAddr) -> Result<Self, Failure> {
         let stream = TcpStream::connect(to)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(120)))?;
@@ -101,7 +103,7 @@ impl Session {
     }
 
     /// One transaction, pipelined as far as RFC 2920 allows; the time from the last byte of the data to its reply.
-    fn send(&mut self, recipient: u32, body: &[u8]) -> Result<Duration, Failure> {
+    pub(crate) fn send(&mut self, recipient: u32, body: &[u8]) -> Result<Duration, Failure> {
         let commands = format!("MAIL FROM:<sender@elsewhere.test>\r\nRCPT TO:<user{recipient}@bench.test>\r\nDATA\r\n");
         self.reader.get_mut().write_all(commands.as_bytes())?;
         self.expect(b'2')?;
@@ -136,7 +138,7 @@ pub(crate) fn run(load: &Load) -> Result<Accepted, Failure> {
                         Some(session) => session,
                         None => Session::open(load.to).map_err(|e| e.to_string())?,
                     };
-                    latencies.push(current.send(1 + number % load.mailboxes, &body).map_err(|e| e.to_string())?);
+                    latencies.push(current.send(load.first + number % load.mailboxes, &body).map_err(|e| e.to_string())?);
                     if load.connection_per_message {
                         current.say(b"QUIT\r\n", b'2').map_err(|e| e.to_string())?;
                     } else {

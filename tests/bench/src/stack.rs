@@ -1,28 +1,245 @@
 //! The servers under test: started, counted, stopped.
 
-use crate::{Failure, meter::Meter, smtp};
+use crate::{
+    Failure,
+    imap::Imap,
+    login::{self, Mechanism},
+    meter::Meter,
+    peer, smtp,
+    stream::{self, Stream},
+};
+use rustls::ClientConfig;
 use std::{
+    collections::BTreeMap,
     fs,
     io::{BufRead, BufReader, Read, Seek},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
 };
+
+/// How a client connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Security {
+    /// TLS from the first byte.
+    Tls,
+    /// None. Postern refuses mail and passwords in the clear everywhere; its clients use TLS in such cases, too, and pay for it.
+    ClearIfOffered,
+}
+
+/// Where IMAP is spoken, for as many threads as like.
+#[derive(Debug, Clone)]
+pub(crate) struct Door {
+    tls: SocketAddr,
+    clear: Option<SocketAddr>,
+    config: Arc<ClientConfig>,
+}
+
+impl Door {
+    /// Connects and logs in as user N.
+    pub(crate) fn login(&self, user: u32, security: Security, mechanism: Mechanism) -> Result<Imap, Failure> {
+        let (to, config) = match (security, self.clear) {
+            (Security::ClearIfOffered, Some(clear)) => (clear, None),
+            _ => (self.tls, Some(self.config.clone())),
+        };
+        // Several sources, as clients have, so that no limit on one of them is met.
+        let host = u8::try_from(2 + user % 200).unwrap_or(2);
+        let stream = Stream::open(to, Ipv4Addr::new(127, 0, 0, host), config)?;
+        Imap::login(stream, &address(user), mechanism)
+    }
+
+    /// The port with TLS.
+    pub(crate) fn tls_port(&self) -> u16 {
+        self.tls.port()
+    }
+}
+
+/// The address of user N, which is also the name to log in with.
+pub(crate) fn address(user: u32) -> String {
+    format!("user{user}@bench.test")
+}
 
 /// A running mail server.
 #[derive(Debug)]
 pub(crate) struct Stack {
     pub(crate) name: &'static str,
     pub(crate) smtp: SocketAddr,
+    pub(crate) door: Door,
     pub(crate) meter: Meter,
+    /// Users 1 to this.
+    pub(crate) mailboxes: u32,
+    /// The certificate that its clients trust.
+    pub(crate) authority: PathBuf,
+    /// A directory for what cases write themselves.
+    pub(crate) scratch: PathBuf,
+    /// What cases have prepared, by their own names, with what they need to know of it.
+    pub(crate) prepared: BTreeMap<&'static str, u64>,
     log: Log,
     kind: Kind,
+    loads: u32,
+    /// Users from here on have not logged in yet.
+    fresh: u32,
 }
 
 #[derive(Debug)]
 enum Kind {
-    Postern { up: Child, store: PathBuf },
+    Postern { up: Child, store: PathBuf, bin: PathBuf },
     Peer { config: PathBuf, dovecot: PathBuf, mail: PathBuf },
+}
+
+/// Users up to here are the cases' own; later ones are for first logins.
+pub(crate) const SHARED_USERS: u32 = 60;
+
+impl Stack {
+    /// `postern up` with declared accounts, everything confined.
+    pub(crate) fn postern(bin: &Path, state: &Path, mailboxes: u32) -> Result<Self, Failure> {
+        empty(state)?;
+        let mut config = String::from(
+            "hostname = \"mx.bench.test\"\n[domains.\"bench.test\"]\n[limits]\nconnections_per_peer = 10000\nlogin_failures = 0\n[send]\npaused = true\n",
+        );
+        for n in 1..=mailboxes {
+            config.push_str(&format!("[accounts.\"{}\"]\n", address(n)));
+        }
+        let passwords: String = (1..=mailboxes).map(|n| format!("{} {}\n", address(n), login::PASSWORD)).collect();
+        let (file, password_file) = (state.join("bench.toml"), state.join("bench.passwords"));
+        fs::write(&file, config)?;
+        fs::write(&password_file, passwords)?;
+        let meter = Meter::new(&format!("postern-{mailboxes}"))?;
+        let run = state.join("run");
+        let command = format!(
+            "{} && exec {} up --json --port-base 0 --bin {} --state {} --config {} --accounts {}",
+            meter.join_command(),
+            bin.join("postern").display(),
+            bin.display(),
+            run.display(),
+            file.display(),
+            password_file.display()
+        );
+        let mut up = Command::new("sh").arg("-c").arg(command).stdout(Stdio::piped()).stdin(Stdio::null()).spawn()?;
+        let mut line = String::new();
+        BufReader::new(up.stdout.take().ok_or("no stdout")?).read_line(&mut line)?;
+        let ready: serde_json::Value = serde_json::from_str(&line).map_err(|e| format!("postern up said {line:?}: {e}"))?;
+        let port = |name: &str| -> Result<SocketAddr, Failure> {
+            let port = ready.pointer(&format!("/ports/{name}")).and_then(serde_json::Value::as_u64);
+            Ok(SocketAddr::from(([127, 0, 0, 1], u16::try_from(port.ok_or("postern up did not name its ports")?)?)))
+        };
+        let authority = PathBuf::from(ready.get("ca").and_then(serde_json::Value::as_str).ok_or("postern up named no authority")?);
+        Ok(Self {
+            name: "postern",
+            smtp: port("mx")?,
+            door: Door { tls: port("imaps")?, clear: None, config: stream::tls_config(&authority)? },
+            meter,
+            mailboxes,
+            authority,
+            scratch: scratch(state)?,
+            prepared: BTreeMap::new(),
+            log: Log::new(run.join("log/queue.log"), "delivered"),
+            kind: Kind::Postern { up, store: run, bin: bin.to_owned() },
+            loads: 0,
+            fresh: SHARED_USERS + 1,
+        })
+    }
+
+    /// Debian's packages in their default set-up, Postfix handing over to Dovecot by LMTP, Maildir.
+    pub(crate) fn postfix_dovecot(state: &Path, mailboxes: u32) -> Result<Self, Failure> {
+        empty(state)?;
+        let meter = Meter::new("peer")?;
+        let started = peer::start(state, &meter.join_command(), mailboxes)?;
+        Ok(Self {
+            name: "postfix-dovecot",
+            smtp: started.smtp,
+            door: Door { tls: started.imaps, clear: Some(started.imap), config: stream::tls_config(&started.authority)? },
+            meter,
+            mailboxes,
+            authority: started.authority,
+            scratch: scratch(state)?,
+            prepared: BTreeMap::new(),
+            log: Log::new(state.join("postfix.log"), "status=sent"),
+            kind: Kind::Peer { config: state.join("postfix"), dovecot: state.join("dovecot.conf"), mail: state.join("mail") },
+            loads: 0,
+            fresh: SHARED_USERS + 1,
+        })
+    }
+
+    /// Another one of the same, with as many accounts as are asked for.
+    pub(crate) fn another(&self, mailboxes: u32) -> Result<Self, Failure> {
+        match &self.kind {
+            Kind::Postern { bin, .. } => Self::postern(bin, &self.scratch.join("another"), mailboxes),
+            Kind::Peer { .. } => Err("only Postern is started twice".into()),
+        }
+    }
+
+    /// Whether this is Postern.
+    pub(crate) fn is_ours(&self) -> bool {
+        matches!(self.kind, Kind::Postern { .. })
+    }
+
+    /// Connects to IMAP with TLS as user N.
+    pub(crate) fn imap(&self, user: u32) -> Result<Imap, Failure> {
+        self.door.login(user, Security::Tls, Mechanism::Plain)
+    }
+
+    /// The next number that makes the messages of one load recognisable.
+    pub(crate) fn next_load(&mut self) -> u32 {
+        self.loads += 1;
+        self.loads
+    }
+
+    /// Users who have a password and have never logged in.
+    pub(crate) fn fresh_users(&mut self, count: u32) -> Result<std::ops::Range<u32>, Failure> {
+        let first = self.fresh;
+        self.fresh += count;
+        if self.fresh > self.mailboxes + 1 {
+            return Err("more rounds than there are accounts that have never logged in".into());
+        }
+        Ok(first..self.fresh)
+    }
+
+    /// Messages delivered since the start, by the server's own log.
+    pub(crate) fn delivered(&mut self) -> Result<u64, Failure> {
+        self.log.count()
+    }
+
+    /// Every message of the load is stored: its unique line is found as often as it was sent.
+    pub(crate) fn check(&self, load: &smtp::Load) -> Result<(), Failure> {
+        let root = match &self.kind {
+            Kind::Postern { store, .. } => store,
+            Kind::Peer { mail, .. } => mail,
+        };
+        let mut seen = vec![0u32; load.messages as usize];
+        let marker = format!("unique-{}-", load.run);
+        search(root, marker.as_bytes(), &mut seen)?;
+        let missing = seen.iter().filter(|n| **n == 0).count();
+        if missing > 0 { Err(format!("{missing} of {} messages are not in any mailbox", load.messages).into()) } else { Ok(()) }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        match &mut self.kind {
+            Kind::Postern { up, .. } => {
+                if let Some(pid) = rustix::process::Pid::from_raw(up.id().cast_signed()) {
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+                }
+                let _ = up.wait();
+            }
+            Kind::Peer { config, dovecot, .. } => peer::stop(config, dovecot),
+        }
+    }
+}
+
+fn empty(state: &Path) -> Result<(), Failure> {
+    if state.exists() {
+        fs::remove_dir_all(state)?;
+    }
+    Ok(fs::create_dir_all(state)?)
+}
+
+fn scratch(state: &Path) -> Result<PathBuf, Failure> {
+    let scratch = state.join("scratch");
+    fs::create_dir_all(&scratch)?;
+    Ok(scratch)
 }
 
 /// Counts the lines of a log that report a delivery.
@@ -59,92 +276,6 @@ impl Log {
     }
 }
 
-impl Stack {
-    /// `postern up` with declared accounts, everything confined.
-    pub(crate) fn postern(bin: &Path, state: &Path, mailboxes: u32) -> Result<Self, Failure> {
-        if state.exists() {
-            fs::remove_dir_all(state)?;
-        }
-        fs::create_dir_all(state)?;
-        let mut config = String::from("hostname = \"mx.bench.test\"\n[domains.\"bench.test\"]\n[limits]\nconnections_per_peer = 10000\n");
-        for n in 1..=mailboxes {
-            config.push_str(&format!("[accounts.\"user{n}@bench.test\"]\n"));
-        }
-        let file = state.join("bench.toml");
-        fs::write(&file, config)?;
-        let meter = Meter::new("postern")?;
-        let run = state.join("run");
-        let command = format!(
-            "{} && exec {} up --json --port-base 0 --bin {} --state {} --config {}",
-            meter.join_command(),
-            bin.join("postern").display(),
-            bin.display(),
-            run.display(),
-            file.display()
-        );
-        let mut up = Command::new("sh").arg("-c").arg(command).stdout(Stdio::piped()).stdin(Stdio::null()).spawn()?;
-        let mut line = String::new();
-        BufReader::new(up.stdout.take().ok_or("no stdout")?).read_line(&mut line)?;
-        let ready: serde_json::Value = serde_json::from_str(&line).map_err(|e| format!("postern up said {line:?}: {e}"))?;
-        let port = ready.pointer("/ports/mx").and_then(serde_json::Value::as_u64).ok_or("postern up named no mx port")?;
-        let smtp = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port)?));
-        let log = Log::new(run.join("log/queue.log"), "delivered");
-        Ok(Self { name: "postern", smtp, meter, log, kind: Kind::Postern { up, store: run } })
-    }
-
-    /// Debian's packages in their default set-up, Postfix handing over to Dovecot by LMTP, Maildir.
-    pub(crate) fn postfix_dovecot(state: &Path, mailboxes: u32) -> Result<Self, Failure> {
-        for program in ["postfix", "dovecot", "doveadm", "postmap"] {
-            let found = ["/usr/sbin", "/usr/bin"].iter().any(|d| Path::new(d).join(program).exists());
-            if !found {
-                return Err(format!("{program} is not installed: apt-get install postfix dovecot-imapd dovecot-lmtpd").into());
-            }
-        }
-        if state.exists() {
-            fs::remove_dir_all(state)?;
-        }
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let meter = Meter::new("peer")?;
-        let mut script = include_str!("peer.sh").to_owned();
-        let path = state.to_str().ok_or("the state directory is not UTF-8")?;
-        script = script.replace("@STATE@", path).replace("@SMTP@", &port.to_string()).replace("@MAILBOXES@", &mailboxes.to_string());
-        let script = format!("{}\n{script}", meter.join_command());
-        let status = Command::new("bash").arg("-euc").arg(script).stdin(Stdio::null()).status()?;
-        if !status.success() {
-            return Err("Postfix and Dovecot did not start".into());
-        }
-        Ok(Self {
-            name: "postfix-dovecot",
-            smtp: SocketAddr::from(([127, 0, 0, 1], port)),
-            meter,
-            log: Log::new(state.join("postfix.log"), "status=sent"),
-            kind: Kind::Peer { config: state.join("postfix"), dovecot: state.join("dovecot.conf"), mail: state.join("mail") },
-        })
-    }
-
-    /// Messages delivered since the start, by the server's own log.
-    pub(crate) fn delivered(&mut self) -> Result<u64, Failure> {
-        self.log.count()
-    }
-
-    /// Every message of the run is stored: its unique line is found as often as it was sent.
-    pub(crate) fn check(&self, load: &smtp::Load) -> Result<(), Failure> {
-        let root = match &self.kind {
-            Kind::Postern { store, .. } => store,
-            Kind::Peer { mail, .. } => mail,
-        };
-        let mut seen = vec![0u32; load.messages as usize];
-        let marker = format!("unique-{}-", load.run);
-        search(root, marker.as_bytes(), &mut seen)?;
-        let missing = seen.iter().filter(|n| **n == 0).count();
-        if missing > 0 {
-            Err(format!("{}: {missing} of {} messages are not in any mailbox", self.name, load.messages).into())
-        } else {
-            Ok(())
-        }
-    }
-}
-
 /// Counts the markers in every file below a directory that holds message bodies.
 fn search(dir: &Path, marker: &[u8], seen: &mut [u32]) -> Result<(), Failure> {
     for entry in fs::read_dir(dir)? {
@@ -175,22 +306,5 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
             return Some(at);
         }
         from = at + 1;
-    }
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        match &mut self.kind {
-            Kind::Postern { up, .. } => {
-                if let Some(pid) = rustix::process::Pid::from_raw(up.id().cast_signed()) {
-                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-                }
-                let _ = up.wait();
-            }
-            Kind::Peer { config, dovecot, .. } => {
-                let _ = Command::new("/usr/sbin/postfix").arg("-c").arg(config).arg("stop").stderr(Stdio::null()).status();
-                let _ = Command::new("/usr/bin/doveadm").arg("-c").arg(dovecot).arg("stop").stderr(Stdio::null()).status();
-            }
-        }
     }
 }

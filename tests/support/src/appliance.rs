@@ -27,8 +27,8 @@ const BINARIES: [&str; 10] = [
 const STOP: Duration = Duration::from_secs(20);
 
 /// The daemons of an appliance, by the names that [`Appliance::pid`] takes.
-pub fn daemons() -> [&'static str; 8] {
-    ["keys", "scan", "store", "auth", "queue", "mx", "submission", "imap"]
+pub fn daemons() -> [&'static str; 10] {
+    ["keys", "scan", "store", "auth", "dns", "send", "queue", "mx", "submission", "imap"]
 }
 
 /// Where the executables under test are: `$POSTERN_BIN`, else the release build, else the debug build beside the running test.
@@ -61,7 +61,7 @@ impl World {
     pub fn mta_test() -> Self {
         let mut config = String::from(
             "hostname = \"mail.mta.test\"\npostmaster = \"admin@mta.test\"\n\n[domains.\"mta.test\"]\n\n\
-             [limits]\nlogin_failures = 0\nconnections_per_peer = 10000\n\n",
+             [limits]\nlogin_failures = 0\nconnections_per_peer = 10000\n\n[send]\npaused = true\n\n",
         );
         let mut accounts = Vec::new();
         for name in ["alice", "bob", "admin"] {

@@ -4,7 +4,7 @@ use crate::note;
 use std::{env, path::Path, process::Command};
 
 /// Program, package. The tests of a program that stays missing are skipped, and the summary says so.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 15] = [
     ("swaks", "swaks"),
     ("curl", "curl"),
     ("msmtp", "msmtp"),
@@ -12,6 +12,10 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("mutt", "mutt"),
     ("python3", "python3"),
     ("dkimverify", "python3-dkim"),
+    ("postfix", "postfix"),
+    ("knotd", "knot"),
+    ("kdig", "knot-dnsutils"),
+    ("openssl", "openssl"),
     ("mmdebstrap", "mmdebstrap"),
     ("ip", "iproute2"),
     ("systemd-analyze", "systemd"),
@@ -45,7 +49,7 @@ pub(crate) fn install() {
 /// Installs what the bench compares with; it says itself what is missing.
 pub(crate) fn install_peer() {
     if !found("postfix") || !found("dovecot") {
-        add(&["postfix", "dovecot-imapd", "dovecot-lmtpd"]);
+        add(&["postfix", "dovecot-imapd", "dovecot-lmtpd", "isync"]);
     }
 }
 

@@ -136,15 +136,19 @@ impl Core {
         if self.spool.inbox.has_ended() || !self.disk.has_room(&self.spool, self.clock.now(), size, self.limits.free_disk) {
             return Err(Refusal::Deferred);
         }
-        let (admitted, mut index, sign_as) = self.admit(*envelope, submitter, &message).await?;
-
         let live = self.spool.numbers.give();
         let id = live.id;
+        let hides = submitter.is_some_and(|owner| self.settings.hides(&owner.address));
+        // A large body is on its way to the disk while scan looks at it; what is not admitted leaves no file.
+        let early = async { if size > self.limits.inside && !hides { self.write_file(&live, &message).await.map(Some) } else { Ok(None) } };
+        let (admitted, file) = tokio::join!(self.admit(*envelope, submitter, &message), early);
+        let (admitted, mut index, sign_as) = admitted?;
+        let mut file = file?;
         let received_at = self.clock.now();
         let mut record = Record::new(admitted);
         record.sign_as = sign_as;
-        if let Some(owner) = submitter {
-            record.hide_client = self.settings.hides(&owner.address);
+        if submitter.is_some() {
+            record.hide_client = hides;
             if record.hide_client {
                 let hidden = fixup::hide(&message, &index).map_err(|error| {
                     tracing::error!(%error, "a message cannot be written again");
@@ -159,7 +163,9 @@ impl Core {
             fixup::complete(&mut record, &index, id, received_at, (self.random)(), &self.hostname);
         }
         let size = message.len();
-        let file = if size > self.limits.inside { Some(self.write_file(&live, &message).await?) } else { None };
+        if file.is_none() && size > self.limits.inside {
+            file = Some(self.write_file(&live, &message).await?);
+        }
         let encoded = wire::encode(&record).map_err(|_| Refusal::Deferred)?;
         let routes = record.routes(&self.settings);
         let counted = submitter.map(|owner| Counted {

@@ -1,0 +1,86 @@
+//! Mail from other servers: accepted, and found in the mailbox.
+
+use crate::{
+    Failure,
+    case::{Case, Figure, Outcome, Scale},
+    smtp,
+    stack::Stack,
+};
+use std::time::{Duration, Instant};
+
+const KIB: usize = 1024;
+/// For everything accepted to be delivered, in a full run and in a quick one.
+const LIMITS: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(60));
+
+#[derive(Debug, Clone, Copy)]
+struct Inbound {
+    sessions: u32,
+    messages: u32,
+    size: usize,
+    mailboxes: u32,
+    connection_per_message: bool,
+}
+
+/// All of them.
+pub(super) fn cases() -> Vec<Case> {
+    let one = Inbound { sessions: 1, messages: 2_000, size: 4 * KIB, mailboxes: 1, connection_per_message: false };
+    [
+        ("inbound-1", one),
+        ("inbound-10", Inbound { sessions: 10, messages: 6_000, ..one }),
+        ("inbound-50", Inbound { sessions: 50, messages: 6_000, ..one }),
+        ("inbound-10-1000-mailboxes", Inbound { sessions: 10, messages: 6_000, mailboxes: 1_000, ..one }),
+        ("inbound-10-new-connections", Inbound { sessions: 10, connection_per_message: true, ..one }),
+        ("inbound-1-mib", Inbound { messages: 200, size: 1024 * KIB, ..one }),
+        ("inbound-10-mib", Inbound { sessions: 10, messages: 400, size: 1024 * KIB, ..one }),
+    ]
+    .into_iter()
+    .map(|(name, inbound)| Case::new(name, move |stack, scale| run(inbound, stack, scale)))
+    .collect()
+}
+
+fn run(inbound: Inbound, stack: &mut Stack, scale: Scale) -> Result<Outcome, Failure> {
+    let messages = scale.pick(inbound.messages, inbound.messages / 200 + 3);
+    let load = smtp::Load {
+        to: stack.smtp,
+        sessions: inbound.sessions.min(messages),
+        messages,
+        size: inbound.size,
+        first: 1,
+        mailboxes: inbound.mailboxes.min(stack.mailboxes),
+        connection_per_message: inbound.connection_per_message,
+        run: stack.next_load(),
+    };
+    let (seconds, cpu_seconds, accepted) = deliver(stack, &load, scale)?;
+    Ok(Outcome {
+        figures: vec![
+            Figure::more("delivered", f64::from(messages) / seconds, "/s"),
+            Figure::more("accepted", f64::from(accepted.accepted) / accepted.seconds, "/s"),
+            Figure::less("accept p50", accepted.p50_ms, "ms"),
+            Figure::less("accept p99", accepted.p99_ms, "ms"),
+        ],
+        operations: f64::from(messages),
+        cpu_seconds,
+    })
+}
+
+/// Sends a load and waits until the last message of it is in its mailbox; then looks for each. Seconds, and CPU seconds of the server.
+pub(super) fn deliver(stack: &mut Stack, load: &smtp::Load, scale: Scale) -> Result<(f64, f64, smtp::Accepted), Failure> {
+    let before = stack.delivered()?;
+    let cpu = stack.meter.cpu_seconds()?;
+    let start = Instant::now();
+    let accepted = smtp::run(load)?;
+    loop {
+        let delivered = stack.delivered()?.saturating_sub(before);
+        if delivered >= u64::from(load.messages) {
+            break;
+        }
+        if start.elapsed() > scale.pick(LIMITS.0, LIMITS.1) {
+            return Err(format!("{delivered} of {} messages were delivered", load.messages).into());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let cpu_seconds = stack.meter.cpu_seconds()? - cpu;
+    stack.check(load)?;
+    Ok((seconds, cpu_seconds, accepted))
+}
