@@ -81,6 +81,12 @@ let
   domainOf = address: lib.toLower (lib.last (lib.splitString "@" address));
   homeless = lib.filter (address: !lib.elem (domainOf address) domains) addresses;
 
+  smarthosts = cfg.settings.send.smarthosts or { };
+  # A file that the configuration names and a process reads in place, through a unit that shows it nothing else.
+  anchors = lib.toList (cfg.settings.dns.trust_anchor or [ ]);
+  authorities = lib.catAttrs "certificate_authority" (lib.attrValues smarthosts);
+  undeclared = lib.filter (name: !smarthosts ? ${name}) (lib.attrNames cfg.smarthostPasswordFiles);
+
   files = cfg.tls.certificate != null && cfg.tls.privateKey != null;
   acme = config.security.acme.certs.${cfg.tls.useACMEHost};
 in
@@ -109,6 +115,12 @@ in
               type = types.nullOr types.str;
               default = null;
               description = "Receives mail for every address of the domain that does not exist; null: such mail is refused.";
+            };
+            aliasOf = mkOption {
+              type = types.nullOr types.str;
+              default = null;
+              example = "example.org";
+              description = "Every address of this domain is the same address of that one, which is declared too; null: it has its own.";
             };
             subaddressSeparator = mkOption {
               type = types.nullOr types.str;
@@ -182,6 +194,18 @@ in
       };
     };
 
+    smarthostPasswordFiles = mkOption {
+      type = types.attrsOf types.externalPath;
+      default = { };
+      example = {
+        relay = "/run/secrets/relay";
+      };
+      description = ''
+        Files with the passwords of {option}`services.postern.settings.send.smarthosts`, by their names. They are read by PID 1 and given
+        to `send` alone. A file {file}`/etc/credstore/smarthost.NAME` does the same.
+      '';
+    };
+
     submission.enable = mkEnableOption "port 587, where TLS begins with STARTTLS, beside port 465";
     imap.enable = mkEnableOption "port 143, where TLS begins with STARTTLS, beside port 993";
 
@@ -195,8 +219,17 @@ in
       default = { };
       example = {
         limits.message_size = "100 MiB";
+        dns.recursive = true;
+        send.smarthost = "relay";
+        send.smarthosts.relay = {
+          host = "smtp.example.com";
+          user = "postern";
+        };
       };
-      description = "{file}`postern.toml`; every key is in {file}`src/pure/config/postern.example.toml`. The other options fill it in.";
+      description = ''
+        {file}`postern.toml`; every key is in {file}`src/pure/config/postern.example.toml`. The other options fill it in. Passwords have no
+        place here: {option}`services.postern.smarthostPasswordFiles` names theirs.
+      '';
       type = types.submodule { freeformType = format.type; };
     };
   };
@@ -224,6 +257,10 @@ in
         message = "services.postern.tls: set useACMEHost, or certificate and privateKey; nobody could log in without TLS";
       }
       {
+        assertion = undeclared == [ ];
+        message = "services.postern.smarthostPasswordFiles: settings.send.smarthosts has none of these names: ${toString undeclared}";
+      }
+      {
         assertion = cfg.tls.useACMEHost == null || config.security.acme.certs ? ${cfg.tls.useACMEHost};
         message = "services.postern.tls.useACMEHost: security.acme.certs has no ${toString cfg.tls.useACMEHost}";
       }
@@ -235,6 +272,7 @@ in
         _: domain:
         given {
           catch_all = domain.catchAll;
+          alias_of = domain.aliasOf;
           subaddress_separator = domain.subaddressSeparator;
         }
       ) cfg.domains;
@@ -300,6 +338,13 @@ in
         postern-auth.serviceConfig.LoadCredential = lib.mapAttrsToList (
           name: account: "account.${name}:${account.hashedPasswordFile}"
         ) (lib.filterAttrs (_: account: account.hashedPasswordFile != null) cfg.accounts);
+      }
+      {
+        postern-dns.serviceConfig.BindReadOnlyPaths = anchors;
+        postern-send.serviceConfig = {
+          BindReadOnlyPaths = authorities;
+          LoadCredential = lib.mapAttrsToList (name: file: "smarthost.${name}:${file}") cfg.smarthostPasswordFiles;
+        };
       }
       (mkIf files {
         postern-keys.serviceConfig.LoadCredential = [

@@ -68,6 +68,22 @@ let
       settings.limits.message_size = "100 MiB";
     };
   };
+  sends = {
+    imports = [ base ];
+    services.postern = {
+      domains."example.com".aliasOf = "example.org";
+      smarthostPasswordFiles.relay = "/run/secrets/relay";
+      settings = {
+        dns.trust_anchor = "/etc/postern/root.key";
+        send.smarthost = "relay";
+        send.smarthosts.relay = {
+          host = "smtp.example.com";
+          user = "postern";
+          certificate_authority = "/etc/postern/relay-ca.pem";
+        };
+      };
+    };
+  };
   keys = config: config.systemd.services.postern-keys.serviceConfig;
 
   tests = {
@@ -149,6 +165,39 @@ let
         ) (evaluate full).systemd.services
       );
       expected = [ "postern-keys" ];
+    };
+    testNothingIsWrongWithSmarthosts = {
+      expr = failed (evaluate sends);
+      expected = [ ];
+    };
+    testAliasDomain = {
+      expr = (evaluate sends).services.postern.settings.domains."example.com";
+      expected.alias_of = "example.org";
+    };
+    testPasswordsOfSmarthostsGoToSendAlone = {
+      expr = lib.attrNames (
+        lib.filterAttrs (
+          _: s: lib.any (lib.hasInfix "relay") (lib.toList (s.serviceConfig.LoadCredential or [ ]))
+        ) (evaluate sends).systemd.services
+      );
+      expected = [ "postern-send" ];
+    };
+    testDeclaredFilesAreReadInPlace = {
+      expr = map (name: (evaluate sends).systemd.services.${name}.serviceConfig.BindReadOnlyPaths) [
+        "postern-dns"
+        "postern-send"
+      ];
+      expected = [
+        [ "/etc/postern/root.key" ]
+        [ "/etc/postern/relay-ca.pem" ]
+      ];
+    };
+    testUndeclaredSmarthost = {
+      expr = refuses "none of these names" {
+        imports = [ base ];
+        services.postern.smarthostPasswordFiles.relay = "/run/secrets/relay";
+      };
+      expected = true;
     };
     testACMEIsReadInPlace = {
       expr = {
