@@ -39,7 +39,7 @@ fn mail_leaves_signed_and_only_to_whom_the_dns_vouches_for() {
     let records = appliance.run(&["postern", "dns", "--json", "example.test"]).unwrap().ok("postern dns").unwrap();
     let (records, file) =
         (world.file("records.json", records.as_bytes()).unwrap(), world.file("message.eml", received.as_bytes()).unwrap());
-    let script = world.file("dkim.py", include_bytes!("../src/dkim.py")).unwrap();
+    let script = world.file("verify.py", include_bytes!("../src/verify.py")).unwrap();
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let verified = run(&[PYTHON, &text(&script), &text(&records), &text(&file)], b"").unwrap();
     let algorithms: BTreeSet<String> = verified.clone().ok("dkimpy").unwrap().lines().map(str::to_owned).collect();

@@ -1,6 +1,6 @@
 """Verifies every DKIM signature of a message with dkimpy, by the records that "postern dns --json" printed.
 
-dkim.py RECORDS MESSAGE      prints the algorithm of each signature that holds; any that does not hold ends it with an error
+verify.py RECORDS MESSAGE      prints the algorithm of each signature that holds; any that does not hold ends it with an error
 """
 import json
 import re
