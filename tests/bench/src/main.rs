@@ -13,6 +13,7 @@ mod login;
 mod meter;
 mod peer;
 mod report;
+mod sink;
 mod smtp;
 mod stack;
 mod stream;

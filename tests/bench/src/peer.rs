@@ -17,8 +17,8 @@ pub(crate) struct Started {
     pub(crate) authority: PathBuf,
 }
 
-/// Starts both, in the cgroup that `join` enters.
-pub(crate) fn start(state: &Path, join: &str, mailboxes: u32) -> Result<Started, Failure> {
+/// Starts both, in the cgroup that `join` enters; what is for others goes to the sink.
+pub(crate) fn start(state: &Path, join: &str, mailboxes: u32, sink: u16) -> Result<Started, Failure> {
     for program in ["postfix", "dovecot", "doveadm", "postmap"] {
         let found = ["/usr/sbin", "/usr/bin"].iter().any(|d| Path::new(d).join(program).exists());
         if !found {
@@ -49,6 +49,7 @@ pub(crate) fn start(state: &Path, join: &str, mailboxes: u32) -> Result<Started,
         ("@IMAP@", &imap.to_string()),
         ("@IMAPS@", &imaps.to_string()),
         ("@MAILBOXES@", &mailboxes.to_string()),
+        ("@SINK@", &sink.to_string()),
     ] {
         script = script.replace(name, value);
     }

@@ -1,10 +1,11 @@
 //! A blocking SMTP load: one thread a session, latency of every message from the end of its data to the reply.
 
-use crate::Failure;
+use crate::{Failure, login, stream::Stream};
+use data_encoding::BASE64;
+use rustls::ClientConfig;
 use serde::Serialize;
 use std::{
-    io::{BufRead, BufReader, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Barrier,
         atomic::{AtomicU32, Ordering},
@@ -12,6 +13,13 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+/// Who writes to our users.
+const STRANGER: &str = "sender@elsewhere.test";
+/// Who of our users writes to others.
+const OWN: &str = "user1@bench.test";
+/// Whose mail the sink takes.
+const ELSEWHERE: &str = "elsewhere.test";
 
 /// What to send.
 #[derive(Debug, Clone)]
@@ -27,6 +35,17 @@ pub(crate) struct Load {
     pub(crate) connection_per_message: bool,
     /// Makes the messages of this run recognisable.
     pub(crate) run: u32,
+    /// User 1 sends it to another domain; else a stranger sends it here.
+    pub(crate) outbound: Option<Outbound>,
+}
+
+/// How mail to others is handed over.
+#[derive(Debug, Clone)]
+pub(crate) enum Outbound {
+    /// Because of where the client is (Postfix's mynetworks).
+    Trusted,
+    /// After a login, within TLS.
+    Submission(Arc<ClientConfig>),
 }
 
 /// What came of it.
@@ -40,12 +59,16 @@ pub(crate) struct Accepted {
 
 /// Text that looks like mail: words of different lengths, lines of 72 characters, one number that is in no other message.
 pub(crate) fn message(run: u32, number: u32, size: usize) -> Vec<u8> {
+    message_from(STRANGER, run, number, size)
+}
+
+fn message_from(from: &str, run: u32, number: u32, size: usize) -> Vec<u8> {
     const WORDS: [&str; 16] = [
         "quarter", "invoice", "the", "of", "meeting", "please", "attached", "and", "report", "to", "a", "regards", "tomorrow", "for",
         "budget", "team",
     ];
     let mut out = format!(
-        "From: Sender <sender@elsewhere.test>\r\nTo: user@bench.test\r\nSubject: Message {number} of run {run} about the quarter\r\n\
+        "From: Sender <{from}>\r\nTo: user@bench.test\r\nSubject: Message {number} of run {run} about the quarter\r\n\
          Date: Sat, 21 Nov 2026 10:00:00 +0000\r\nMessage-ID: <{run}.{number}@elsewhere.test>\r\nMIME-Version: 1.0\r\n\
          Content-Type: text/plain; charset=utf-8\r\n\r\nunique-{run}-{number}\r\n"
     )
@@ -68,48 +91,71 @@ pub(crate) fn message(run: u32, number: u32, size: usize) -> Vec<u8> {
     out
 }
 
+/// One connection that sends.
 pub(crate) struct Session {
-    reader: BufReader<TcpStream>,
+    stream: Stream,
+    sender: &'static str,
+    domain: &'static str,
 }
 
 impl Session {
+    /// A stranger's.
     pub(crate) fn open(to: SocketAddr) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(to)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(120)))?;
-        let mut session = Self { reader: BufReader::new(stream) };
+        Self::greeted(to, None, STRANGER, "bench.test")
+    }
+
+    fn outbound(to: SocketAddr, how: &Outbound) -> Result<Self, Failure> {
+        match how {
+            Outbound::Trusted => Self::greeted(to, None, OWN, ELSEWHERE),
+            Outbound::Submission(config) => {
+                let mut session = Self::greeted(to, Some(config.clone()), OWN, ELSEWHERE)?;
+                let login = BASE64.encode(format!("\0{OWN}\0{}", login::PASSWORD).as_bytes());
+                session.say(format!("AUTH PLAIN {login}\r\n").as_bytes(), b'2')?;
+                Ok(session)
+            }
+        }
+    }
+
+    fn of(load: &Load) -> Result<Self, Failure> {
+        load.outbound.as_ref().map_or_else(|| Self::open(load.to), |how| Self::outbound(load.to, how))
+    }
+
+    fn greeted(to: SocketAddr, tls: Option<Arc<ClientConfig>>, sender: &'static str, domain: &'static str) -> Result<Self, Failure> {
+        let mut session = Self { stream: Stream::open(to, Ipv4Addr::LOCALHOST, tls)?, sender, domain };
         session.expect(b'2')?;
         session.say(b"EHLO load.elsewhere.test\r\n", b'2')?;
         Ok(session)
     }
 
     fn say(&mut self, bytes: &[u8], class: u8) -> Result<(), Failure> {
-        self.reader.get_mut().write_all(bytes)?;
+        self.stream.send(bytes)?;
         self.expect(class)
     }
 
     fn expect(&mut self, class: u8) -> Result<(), Failure> {
-        let mut line = String::new();
+        let mut line = Vec::new();
         loop {
             line.clear();
-            if self.reader.read_line(&mut line)? == 0 {
-                return Err("the server closed the connection".into());
-            }
-            if line.as_bytes().get(3) != Some(&b'-') {
+            self.stream.line(&mut line)?;
+            if line.get(3) != Some(&b'-') {
                 break;
             }
         }
-        if line.as_bytes().first() == Some(&class) { Ok(()) } else { Err(format!("unexpected reply: {}", line.trim_end()).into()) }
+        if line.first() == Some(&class) {
+            Ok(())
+        } else {
+            Err(format!("unexpected reply: {}", String::from_utf8_lossy(&line).trim_end()).into())
+        }
     }
 
     /// One transaction, pipelined as far as RFC 2920 allows; the time from the last byte of the data to its reply.
     pub(crate) fn send(&mut self, recipient: u32, body: &[u8]) -> Result<Duration, Failure> {
-        let commands = format!("MAIL FROM:<sender@elsewhere.test>\r\nRCPT TO:<user{recipient}@bench.test>\r\nDATA\r\n");
-        self.reader.get_mut().write_all(commands.as_bytes())?;
+        let (sender, domain) = (self.sender, self.domain);
+        self.stream.send(format!("MAIL FROM:<{sender}>\r\nRCPT TO:<user{recipient}@{domain}>\r\nDATA\r\n").as_bytes())?;
         self.expect(b'2')?;
         self.expect(b'2')?;
         self.expect(b'3')?;
-        self.reader.get_mut().write_all(body)?;
+        self.stream.send(body)?;
         let start = Instant::now();
         self.say(b".\r\n", b'2')?;
         Ok(start.elapsed())
@@ -124,7 +170,7 @@ pub(crate) fn run(load: &Load) -> Result<Accepted, Failure> {
         .map(|_| {
             let (load, next, barrier) = (load.clone(), next.clone(), barrier.clone());
             thread::Builder::new().stack_size(256 * 1024).spawn(move || -> Result<Vec<Duration>, String> {
-                let mut session = if load.connection_per_message { Ok(None) } else { Session::open(load.to).map(Some) };
+                let mut session = if load.connection_per_message { Ok(None) } else { Session::of(&load).map(Some) };
                 barrier.wait();
                 let mut session = session.as_mut().map_err(|e| e.to_string())?.take();
                 let mut latencies = Vec::new();
@@ -133,10 +179,11 @@ pub(crate) fn run(load: &Load) -> Result<Accepted, Failure> {
                     if number >= load.messages {
                         return Ok(latencies);
                     }
-                    let body = message(load.run, number, load.size);
+                    let from = if load.outbound.is_some() { OWN } else { STRANGER };
+                    let body = message_from(from, load.run, number, load.size);
                     let mut current = match session.take() {
                         Some(session) => session,
-                        None => Session::open(load.to).map_err(|e| e.to_string())?,
+                        None => Session::of(&load).map_err(|e| e.to_string())?,
                     };
                     latencies.push(current.send(load.first + number % load.mailboxes, &body).map_err(|e| e.to_string())?);
                     if load.connection_per_message {

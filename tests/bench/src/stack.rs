@@ -5,7 +5,9 @@ use crate::{
     imap::Imap,
     login::{self, Mechanism},
     meter::Meter,
-    peer, smtp,
+    peer,
+    sink::Sink,
+    smtp::{self, Outbound},
     stream::{self, Stream},
 };
 use rustls::ClientConfig;
@@ -65,6 +67,8 @@ pub(crate) fn address(user: u32) -> String {
 pub(crate) struct Stack {
     pub(crate) name: &'static str,
     pub(crate) smtp: SocketAddr,
+    /// Where its mail to other domains goes.
+    pub(crate) sink: Sink,
     pub(crate) door: Door,
     pub(crate) meter: Meter,
     /// Users 1 to this.
@@ -84,7 +88,7 @@ pub(crate) struct Stack {
 
 #[derive(Debug)]
 enum Kind {
-    Postern { up: Child, store: PathBuf, bin: PathBuf },
+    Postern { up: Child, store: PathBuf, bin: PathBuf, submission: SocketAddr },
     Peer { config: PathBuf, dovecot: PathBuf, mail: PathBuf },
 }
 
@@ -95,8 +99,14 @@ impl Stack {
     /// `postern up` with declared accounts, everything confined.
     pub(crate) fn postern(bin: &Path, state: &Path, mailboxes: u32) -> Result<Self, Failure> {
         empty(state)?;
-        let mut config = String::from(
-            "hostname = \"mx.bench.test\"\n[domains.\"bench.test\"]\n[limits]\nconnections_per_peer = 10000\nlogin_failures = 0\n[send]\npaused = true\n",
+        let sink = Sink::open()?;
+        // Limits that keep many sessions out are off, and as many connections go to one destination as Postfix's default.
+        let mut config = format!(
+            "hostname = \"mx.bench.test\"\n[domains.\"bench.test\"]\n[limits]\nconnections_per_peer = 10000\nlogin_failures = 0\n\
+             [limits.sending]\nmessages_per_hour = 0\nmessages_per_day = 0\nrecipients_per_hour = 0\nrecipients_per_day = 0\n\
+             [send]\nsmarthost = \"sink\"\ntls_reports = false\nconnections_per_destination = 20\n\
+             [send.smarthosts.sink]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\n",
+            sink.port()
         );
         for n in 1..=mailboxes {
             config.push_str(&format!("[accounts.\"{}\"]\n", address(n)));
@@ -128,6 +138,7 @@ impl Stack {
         Ok(Self {
             name: "postern",
             smtp: port("mx")?,
+            sink,
             door: Door { tls: port("imaps")?, clear: None, config: stream::tls_config(&authority)? },
             meter,
             mailboxes,
@@ -135,7 +146,7 @@ impl Stack {
             scratch: scratch(state)?,
             prepared: BTreeMap::new(),
             log: Log::new(run.join("log/queue.log"), "delivered"),
-            kind: Kind::Postern { up, store: run, bin: bin.to_owned() },
+            kind: Kind::Postern { up, store: run, bin: bin.to_owned(), submission: port("submissions")? },
             loads: 0,
             fresh: SHARED_USERS + 1,
         })
@@ -145,10 +156,12 @@ impl Stack {
     pub(crate) fn postfix_dovecot(state: &Path, mailboxes: u32) -> Result<Self, Failure> {
         empty(state)?;
         let meter = Meter::new("peer")?;
-        let started = peer::start(state, &meter.join_command(), mailboxes)?;
+        let sink = Sink::open()?;
+        let started = peer::start(state, &meter.join_command(), mailboxes, sink.port())?;
         Ok(Self {
             name: "postfix-dovecot",
             smtp: started.smtp,
+            sink,
             door: Door { tls: started.imaps, clear: Some(started.imap), config: stream::tls_config(&started.authority)? },
             meter,
             mailboxes,
@@ -173,6 +186,14 @@ impl Stack {
     /// Whether this is Postern.
     pub(crate) fn is_ours(&self) -> bool {
         matches!(self.kind, Kind::Postern { .. })
+    }
+
+    /// Where users hand over mail to others, and how.
+    pub(crate) fn outbound(&self) -> (SocketAddr, Outbound) {
+        match &self.kind {
+            Kind::Postern { submission, .. } => (*submission, Outbound::Submission(self.door.config.clone())),
+            Kind::Peer { .. } => (self.smtp, Outbound::Trusted),
+        }
     }
 
     /// Connects to IMAP with TLS as user N.

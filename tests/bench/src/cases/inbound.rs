@@ -49,6 +49,7 @@ fn run(inbound: Inbound, stack: &mut Stack, scale: Scale) -> Result<Outcome, Fai
         mailboxes: inbound.mailboxes.min(stack.mailboxes),
         connection_per_message: inbound.connection_per_message,
         run: stack.next_load(),
+        outbound: None,
     };
     let (seconds, cpu_seconds, accepted) = deliver(stack, &load, scale)?;
     Ok(Outcome {

@@ -9,6 +9,7 @@ mod logins;
 mod mbsync;
 mod memory;
 mod mixed;
+mod outbound;
 mod search;
 mod store;
 mod visible;
@@ -21,6 +22,7 @@ use crate::case::Case;
 pub(crate) fn all() -> Vec<Case> {
     let mut all = vec![memory::fresh()];
     all.extend(inbound::cases());
+    all.extend(outbound::cases());
     all.extend(visible::cases());
     all.extend(logins::cases());
     all.extend(fetch::cases());
