@@ -93,6 +93,24 @@ impl Meter {
         all
     }
 
+    /// What each process did since it began, by its command line without directories.
+    pub(crate) fn work_by_process(&self) -> BTreeMap<String, Work> {
+        let mut all: BTreeMap<String, Work> = BTreeMap::new();
+        for pid in pids(&self.0) {
+            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let words: Vec<&str> = line.split('\0').filter(|w| !w.is_empty()).take(2).collect();
+            let name = words.iter().map(|w| w.rsplit('/').next().unwrap_or(w)).collect::<Vec<_>>().join(" ");
+            let entry = all.entry(name).or_default();
+            let done = work_of(pid);
+            *entry = Work {
+                cpu_ms: entry.cpu_ms + done.cpu_ms,
+                wakes: entry.wakes + done.wakes,
+                reads_and_writes: entry.reads_and_writes + done.reads_and_writes,
+            };
+        }
+        all
+    }
+
     /// Looks at the memory again and again until the value is dropped.
     pub(crate) fn watch(&self) -> Watch {
         let (stop, peak) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -117,6 +135,16 @@ impl Drop for Meter {
         // Fails while a process is left in it; the next boot removes it.
         let _ = fs::remove_dir(&self.0);
     }
+}
+
+/// What a process has done.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Work {
+    pub(crate) cpu_ms: f64,
+    /// How often one of its threads slept and was woken.
+    pub(crate) wakes: u64,
+    /// System calls that read or write files or pipes; those on sockets are not counted by the kernel.
+    pub(crate) reads_and_writes: u64,
 }
 
 /// See [`Meter::watch`].
@@ -147,6 +175,23 @@ impl Drop for Watch {
 
 fn pids(dir: &Path) -> Vec<u32> {
     fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default().lines().filter_map(|l| l.parse().ok()).collect()
+}
+
+fn work_of(pid: u32) -> Work {
+    let value = |text: &str, name: &str| -> u64 {
+        text.lines().find_map(|l| l.strip_prefix(name)).and_then(|v| v.trim().parse().ok()).unwrap_or(0)
+    };
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let mut work = Work { reads_and_writes: value(&io, "syscr:") + value(&io, "syscw:"), ..Work::default() };
+    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        work.wakes += value(&fs::read_to_string(task.path().join("status")).unwrap_or_default(), "voluntary_ctxt_switches:");
+    }
+    // Fields 14 and 15, counted from 1; the name before them may hold anything but a closing bracket at its end (proc_pid_stat(5)).
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
+    work.cpu_ms = ticks as f64 * 1e3 / rustix::param::clock_ticks_per_second() as f64;
+    work
 }
 
 fn pss(dir: &Path) -> u64 {

@@ -55,7 +55,17 @@ fn messages(stack: &mut Stack, scale: Scale) -> Result<Outcome, Failure> {
 
 fn load(stack: &mut Stack, first: u32, mailboxes: u32, messages: u32) -> smtp::Load {
     let (to, run) = (stack.smtp, stack.next_load());
-    smtp::Load { to, sessions: 10.min(messages), messages, size: 2 * 1024, first, mailboxes, connection_per_message: false, run, outbound: None }
+    smtp::Load {
+        to,
+        sessions: 10.min(messages),
+        messages,
+        size: 2 * 1024,
+        first,
+        mailboxes,
+        connection_per_message: false,
+        run,
+        outbound: None,
+    }
 }
 
 /// Medians of what one client does to a mailbox of this size.

@@ -21,21 +21,33 @@ struct Inbound {
     connection_per_message: bool,
 }
 
+const ONE: Inbound = Inbound { sessions: 1, messages: 2_000, size: 4 * KIB, mailboxes: 1, connection_per_message: false };
+const TEN: Inbound = Inbound { sessions: 10, messages: 6_000, ..ONE };
+
 /// All of them.
 pub(super) fn cases() -> Vec<Case> {
-    let one = Inbound { sessions: 1, messages: 2_000, size: 4 * KIB, mailboxes: 1, connection_per_message: false };
     [
-        ("inbound-1", one),
-        ("inbound-10", Inbound { sessions: 10, messages: 6_000, ..one }),
-        ("inbound-50", Inbound { sessions: 50, messages: 6_000, ..one }),
-        ("inbound-10-1000-mailboxes", Inbound { sessions: 10, messages: 6_000, mailboxes: 1_000, ..one }),
-        ("inbound-10-new-connections", Inbound { sessions: 10, connection_per_message: true, ..one }),
-        ("inbound-1-mib", Inbound { messages: 200, size: 1024 * KIB, ..one }),
-        ("inbound-10-mib", Inbound { sessions: 10, messages: 400, size: 1024 * KIB, ..one }),
+        ("inbound-1", ONE),
+        ("inbound-10", TEN),
+        ("inbound-50", Inbound { sessions: 50, ..TEN }),
+        ("inbound-10-1000-mailboxes", Inbound { mailboxes: 1_000, ..TEN }),
+        ("inbound-10-new-connections", Inbound { sessions: 10, connection_per_message: true, ..ONE }),
+        ("inbound-1-mib", Inbound { messages: 200, size: 1024 * KIB, ..ONE }),
+        ("inbound-10-mib", Inbound { messages: 400, size: 1024 * KIB, ..TEN }),
     ]
     .into_iter()
     .map(|(name, inbound)| Case::new(name, move |stack, scale| run(inbound, stack, scale)))
     .collect()
+}
+
+/// One message after the other.
+pub(super) fn one_session(stack: &mut Stack, scale: Scale) -> Result<Outcome, Failure> {
+    run(ONE, stack, scale)
+}
+
+/// As many at a time as keep everything busy.
+pub(super) fn ten_sessions(stack: &mut Stack, scale: Scale) -> Result<Outcome, Failure> {
+    run(TEN, stack, scale)
 }
 
 fn run(inbound: Inbound, stack: &mut Stack, scale: Scale) -> Result<Outcome, Failure> {

@@ -5,6 +5,7 @@ mod growth;
 mod hop;
 mod idle;
 mod inbound;
+mod life;
 mod logins;
 mod mbsync;
 mod memory;
@@ -33,6 +34,7 @@ pub(crate) fn all() -> Vec<Case> {
     all.extend(idle::cases());
     all.push(memory::after());
     all.extend(hop::cases());
+    all.extend(life::cases());
     all.extend(growth::cases());
     all
 }

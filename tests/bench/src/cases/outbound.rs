@@ -11,15 +11,23 @@ use std::time::{Duration, Instant};
 /// For everything accepted to leave, in a full run and in a quick one.
 const LIMITS: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(60));
 
+/// Sessions, and messages.
+const TEN: (u32, u32) = (10, 3_000);
+
 /// Few and many sessions.
 pub(super) fn cases() -> Vec<Case> {
-    [("outbound-1", 1, 1_000), ("outbound-10", 10, 3_000)]
+    [("outbound-1", 1, 1_000), ("outbound-10", TEN.0, TEN.1)]
         .into_iter()
         .map(|(name, sessions, messages)| {
             let case = Case::new(name, move |stack, scale| run(stack, scale, sessions, messages));
             case.note("Postern: login, TLS, and two DKIM signatures for each message; the peer: none of them")
         })
         .collect()
+}
+
+/// As many at a time as keep everything busy.
+pub(super) fn ten_sessions(stack: &mut Stack, scale: Scale) -> Result<Outcome, Failure> {
+    run(stack, scale, TEN.0, TEN.1)
 }
 
 fn run(stack: &mut Stack, scale: Scale, sessions: u32, messages: u32) -> Result<Outcome, Failure> {
