@@ -3,7 +3,7 @@
 use super::{inbound, outbound};
 use crate::{
     Failure,
-    case::{Case, Figure, Outcome, Scale},
+    case::{Case, Figure, Outcome},
     meter::Work,
     stack::Stack,
 };
