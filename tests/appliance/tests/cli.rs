@@ -47,7 +47,7 @@ fn an_account_is_added_used_changed_and_removed() {
 fn what_cannot_be_done_is_said_in_one_line() {
     let appliance = Appliance::mta_test();
     assert!(bad(&appliance, &["account", "add", "dave@other.test", "--no-password"], "").contains("not hosted"));
-    assert!(bad(&appliance, &["account", "add", "alice@mta.test", "--no-password"], "").contains("already taken"));
+    assert!(bad(&appliance, &["account", "add", "alice@mta.test", "--no-password"], "").contains("exists already"));
     assert!(bad(&appliance, &["account", "remove", "alice@mta.test"], "").contains("configuration file"));
     assert!(bad(&appliance, &["account", "passwd", "nobody@mta.test", "--stdin"], "x\n").contains("no such entry"));
     assert!(bad(&appliance, &["account", "passwd", "alice@mta.test", "--stdin"], "\n").contains("1 to 1024"));

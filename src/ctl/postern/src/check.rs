@@ -34,12 +34,26 @@ pub(crate) fn read(file: &Path) -> Result<String, Failure> {
     if usize::try_from(size).map_or(true, |size| size > MAX_CONFIG) {
         return Err(Failure::new(file.display(), format_args!("is larger than {MAX_CONFIG} bytes")));
     }
-    fs::read_to_string(file).map_err(|e| Failure::new(file.display(), e))
+    let bytes = fs::read(file).map_err(|e| Failure::new(file.display(), e))?;
+    String::from_utf8(bytes).map_err(|e| {
+        let valid = e.utf8_error().valid_up_to();
+        let line = e.as_bytes().iter().take(valid).filter(|b| **b == b'\n').count().saturating_add(1);
+        Failure::new(file.display(), format_args!("line {line} is not UTF-8; save the file as UTF-8"))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_in_another_encoding_is_refused_with_the_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("postern.toml");
+        fs::write(&file, b"hostname = \"mail.example.test\"\n# Gr\xfc\xdfe\n").unwrap();
+        let Err(Failure::Because(line)) = run(&file) else { panic!("taken") };
+        assert!(line.contains("line 2 is not UTF-8"), "{line}");
+    }
 
     #[test]
     fn a_valid_file_passes_and_a_wrong_one_fails() {

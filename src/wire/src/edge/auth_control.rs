@@ -93,8 +93,8 @@ pub enum Refusal {
     /// Accounts and aliases live in hosted domains.
     #[error("its domain is not hosted here; add the domain first")]
     DomainNotHosted,
-    /// Something has this address.
-    #[error("the address is already taken")]
+    /// An account, an alias or a domain has this name.
+    #[error("it exists already, or something else has its name")]
     Taken,
     /// Nothing has this address or name.
     #[error("there is no such entry")]

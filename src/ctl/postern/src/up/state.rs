@@ -85,7 +85,8 @@ pub(super) struct State {
 
 /// Creates the directory, or takes it over from an earlier run.
 pub(super) fn create(state: &Path) -> Result<PathBuf, Failure> {
-    DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(|e| wrong(state, &e))?;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(state);
+    made.map_err(|e| Failure::new(state.display(), format_args!("{}; --state DIR names another place", plain(&e))))?;
     state.canonicalize().map_err(|e| wrong(state, &e))
 }
 
