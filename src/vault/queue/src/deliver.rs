@@ -1,7 +1,7 @@
 //! Local delivery: from memory right after the commit, from the disk when something comes due.
 //!
-//! A delivery is done when the store has said `Delivered` and, later, `Synced`; only then does its row go. What is interrupted
-//! anywhere before is repeated under the same id, which the store applies at most once.
+//! A delivery is done when the store has said `Delivered` and, later, `Synced`, both in the same life; only then does its row go. What
+//! is interrupted anywhere before, be it by a restart of the store, is repeated under the same id, which the store applies at most once.
 
 use crate::{
     Clock, Random,
@@ -31,7 +31,7 @@ use wire::{
         auth_directory::Target,
         mail::{Owner, QueueId},
         send_deliver::{Status, Trace},
-        store_deliver::{Delivery, DeliveryId, Request, Response, StoreDeliver},
+        store_deliver::{Delivery, DeliveryId, Life, Request, Response, StoreDeliver},
     },
 };
 
@@ -62,6 +62,9 @@ pub(crate) struct Engine {
 pub(crate) struct Delivered {
     ticket: Arc<Ticket>,
     number: u32,
+    attempts: u32,
+    /// Which life of the store has it.
+    life: Life,
     /// Its sender wants to hear of it.
     shared: Option<Shared>,
 }
@@ -157,17 +160,17 @@ impl Engine {
         drop(request);
         let (session, peer) = (shared.record.envelope.session, shared.record.envelope.peer);
         let reason = match answer.map(|reply| reply.body) {
-            Ok(Response::Delivered) => {
+            Ok(Response::Delivered(life)) => {
                 tracing::info!(MESSAGE = %id, %session, %peer, account = %owner.account, number, "delivered");
                 // Without a receiver the process is about to end.
                 let recipient = shared.record.destination(number).and_then(|d| shared.record.recipient(d));
                 let told = recipient.is_some_and(|r| dsn::wanted(r.notify, Action::Delivered)).then(|| shared.clone());
-                let _ = self.delivered.send(Delivered { ticket: shared.ticket.clone(), number, shared: told }).await;
+                let _ = self.delivered.send(Delivered { ticket: shared.ticket.clone(), number, attempts, life, shared: told }).await;
                 return;
             }
             Ok(Response::OverQuota) => Reason::OverQuota,
             Ok(Response::Unavailable) => Reason::Unavailable,
-            Ok(Response::Synced | Response::Settled) => {
+            Ok(Response::Synced(_) | Response::Settled) => {
                 tracing::error!(MESSAGE = %id, "the store answered another question");
                 Reason::Unavailable
             }
@@ -287,9 +290,16 @@ impl Engine {
                     batch.push(more);
                 }
             }
-            self.sync_store().await;
+            let synced = self.sync_store().await;
             unsettled = unsettled.saturating_add(batch.len());
-            for Delivered { ticket, number, shared } in batch {
+            for Delivered { ticket, number, attempts, life, shared } in batch {
+                if life != synced {
+                    // Applied by a process that ended before it had synced, and unknown to the one that has: at once again, from the disk.
+                    tracing::info!(MESSAGE = %ticket.id(), number, "delivered again: the store was started anew");
+                    let next = Some(self.clock.now());
+                    self.spool.push(Op::Failed { ticket, number, attempts, next, reason: Reason::Unavailable });
+                    continue;
+                }
                 let own = match shared {
                     // A report that cannot be written now is none: success is not worth a second delivery.
                     Some(shared) => self.tell(&shared, number, Action::Delivered, Status(2, 0, 0), "delivered").await.unwrap_or_default(),
@@ -304,11 +314,12 @@ impl Engine {
         }
     }
 
-    async fn sync_store(&self) {
+    /// Which life of the store has synced.
+    async fn sync_store(&self) -> Life {
         let (mut pause, longest) = SYNC_RETRY;
         loop {
             match ask(&self.store, &Request::Sync, &[]).await.map(|reply| reply.body) {
-                Ok(Response::Synced) => return,
+                Ok(Response::Synced(life)) => return life,
                 Ok(answer) => tracing::warn!(?answer, "the store could not sync"),
                 Err(error) => tracing::warn!(%error, "the store could not sync"),
             }

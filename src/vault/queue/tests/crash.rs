@@ -9,6 +9,7 @@ use std::{fs, path::Path};
 use wire::edge::{
     mail::Submitted,
     queue_control::{Action, Filter},
+    store_deliver::DeliveryId,
 };
 use world::*;
 
@@ -90,6 +91,34 @@ async fn after_the_delivery_and_before_the_sync_it_is_repeated_under_its_id() {
     assert_eq!(asked.len(), 1);
     assert!(asked.iter().all(|(delivery, n)| delivery.message == id && delivery.number == 0 && *n == 2));
     assert_eq!(world.store.all().len(), 1);
+}
+
+/// The store ends between `Delivered` and `Sync`, and what it had applied lies only in the page cache: the next one is given it again
+/// before the spool forgets it, and a report of success is made once.
+#[tokio::test]
+async fn what_another_life_of_the_store_has_is_delivered_again_before_it_is_forgotten() {
+    let world = World::new();
+    let life = world.start(&world.state("a"));
+    world.store.sync_gate.close();
+    let mut success = envelope("x@remote.test", &["alice@mta.test", "bob@mta.test"]);
+    success.reverse_path = pure_addr::ReversePath::Address(address("alice@mta.test"));
+    let notify = Some(wire::edge::mail::Notify { success: true, failure: true, delay: false });
+    let recipients = success.recipients.iter().map(|r| wire::edge::mail::Recipient { notify, ..r.clone() }).collect();
+    success.recipients = wire::List::new(recipients).unwrap();
+    let Submitted::Accepted(id) = life.submit(success, MESSAGE).await else { panic!() };
+    world.store.holds(2).await;
+    soon("sync", world.store.syncs.subscribe().wait_for(|n| *n > 0)).await.unwrap();
+    // A power cut takes all that this life had not synced.
+    world.store.life.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    world.store.stored.lock().unwrap().clear();
+    world.store.sync_gate.open();
+    life.keeps(0).await;
+    let copies = |number| world.store.asked.lock().unwrap().get(&DeliveryId { message: id, number }).copied();
+    assert_eq!((copies(0), copies(1)), (Some(2), Some(2)));
+    let stored = world.store.stored.lock().unwrap();
+    assert!(stored.contains_key(&(id.0, 0)) && stored.contains_key(&(id.0, 1)));
+    // And two reports.
+    assert_eq!(stored.len(), 4);
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use wire::{
     Client, List, MessageWriter, Session,
     edge::{
         mail::{Owner, QueueId, SessionId},
-        store_deliver::{self, Delivery, DeliveryId, StoreDeliver},
+        store_deliver::{self, Delivery, DeliveryId, Life, StoreDeliver},
         store_grant::{self, StoreGrant},
         store_session::{FlagChange, Flags, Request, Response, SearchKey, StoreSession, SystemFlags, UidRange, Uids, Want},
     },
@@ -31,6 +31,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 /// Characters of text in a message, whatever its size.
 const MAX_TEXT: usize = 16 * 1024;
+const LIFE: Life = Life(1);
 /// Deliveries under way at a time.
 const IN_FLIGHT: usize = 50;
 
@@ -48,7 +49,7 @@ fn main() -> Result<(), Failure> {
 
 async fn bench(messages: u64, max_open: usize, dir: &Path) -> Result<(), Failure> {
     let mut out = io::stdout();
-    let store = Store::open(dir, Options { max_open, ..Options::new(50 << 20, Client::new(dir.join("scan"))) })?;
+    let store = Store::open(dir, Options { max_open, ..Options::new(50 << 20, LIFE, Client::new(dir.join("scan"))) })?;
     tokio::spawn(serve::<StoreDeliver, _>(listener(&dir.join("deliver"))?, Arc::new(Deliver(store.clone()))));
     tokio::spawn(serve::<StoreGrant, _>(listener(&dir.join("grant"))?, Arc::new(Grant(store.clone()))));
     tokio::spawn(store.clone().keep_house());
@@ -157,7 +158,11 @@ async fn deliver(
             let sealed = MessageWriter::sealed(&text)?;
             let request = store_deliver::Request::Deliver(Box::new(delivery));
             let reply = queue.call(&request, &[sealed.as_fd()]).await?;
-            if reply.body == store_deliver::Response::Delivered { Ok::<(), Failure>(()) } else { Err(format!("{:?}", reply.body).into()) }
+            if reply.body == store_deliver::Response::Delivered(LIFE) {
+                Ok::<(), Failure>(())
+            } else {
+                Err(format!("{:?}", reply.body).into())
+            }
         }));
     }
     for task in tasks {

@@ -223,7 +223,7 @@ impl Cell {
                 waiting.drain(..n).collect()
             };
             let verdicts = match self.open(store, &mut guard) {
-                Ok(account) => account.deliver_all(&batch, store.settled()),
+                Ok(account) => account.deliver_all(&batch, store.settled(), store.options.life),
                 Err(error) => {
                     tracing::error!(account = %self.id, %error, "account cannot be opened");
                     vec![Response::Unavailable; batch.len()]

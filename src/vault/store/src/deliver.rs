@@ -17,7 +17,7 @@ use wire::{
     Error, Reply, SealedMessage, Service,
     edge::{
         mail::MAX_MESSAGE,
-        store_deliver::{Delivery, DeliveryId, Request, Response, StoreDeliver},
+        store_deliver::{Delivery, DeliveryId, Life, Request, Response, StoreDeliver},
         store_session::Refusal,
     },
 };
@@ -53,7 +53,7 @@ impl Service<StoreDeliver> for Deliver {
             (Request::Deliver(delivery), Some(fd), None) => self.deliver(*delivery, fd).await?,
             (Request::Sync, None, None) => {
                 self.0.sync_all().await;
-                Response::Synced
+                Response::Synced(self.0.options.life)
             }
             (Request::Settled(below), None, None) => {
                 self.0.settle(ordered(below.0));
@@ -103,10 +103,10 @@ fn ordered(number: u64) -> i64 {
 
 impl Account {
     /// Delivers a batch in one transaction; one after the other when that fails, so that one cannot spoil it for all.
-    pub(crate) fn deliver_all(&mut self, batch: &[Waiting], settled: i64) -> Vec<Response> {
+    pub(crate) fn deliver_all(&mut self, batch: &[Waiting], settled: i64, life: Life) -> Vec<Response> {
         let together = self.write(|account| {
             account.forget_settled(settled, batch.len())?;
-            batch.iter().map(|waiting| account.deliver(waiting)).collect::<Result<Vec<_>>>()
+            batch.iter().map(|waiting| account.deliver(waiting, life)).collect::<Result<Vec<_>>>()
         });
         match together {
             Ok(verdicts) => verdicts,
@@ -117,7 +117,7 @@ impl Account {
             Err(error) => {
                 tracing::warn!(%error, deliveries = batch.len(), "a batch failed; trying them one by one");
                 let each = |waiting| {
-                    self.write(|account| account.deliver(waiting)).unwrap_or_else(|error| {
+                    self.write(|account| account.deliver(waiting, life)).unwrap_or_else(|error| {
                         tracing::error!(%error, "delivery failed");
                         Response::Unavailable
                     })
@@ -136,7 +136,7 @@ impl Account {
         Ok(())
     }
 
-    fn deliver(&mut self, waiting: &Waiting) -> Result<Response> {
+    fn deliver(&mut self, waiting: &Waiting, life: Life) -> Result<Response> {
         let email = self.state.next_email;
         let new = self.db.prepare_cached("INSERT OR IGNORE INTO delivery(message, number, email) VALUES(?, ?, ?)")?.execute(params![
             waiting.message,
@@ -144,7 +144,7 @@ impl Account {
             email
         ])?;
         if new == 0 {
-            return Ok(Response::Delivered);
+            return Ok(Response::Delivered(life));
         }
         let size = waiting.body.len();
         if self.reserve(size, waiting.quota).is_err() {
@@ -159,7 +159,7 @@ impl Account {
         };
         let email = self.insert_email(&waiting.body, &waiting.prepared)?;
         match self.insert_message(mailbox, email, 0, None, waiting.received_at, waiting.prepared.sent_at, size) {
-            Ok(_uid) => Ok(Response::Delivered),
+            Ok(_uid) => Ok(Response::Delivered(life)),
             Err(StoreError::Refused(Refusal::Limit)) => Err(StoreError::Damaged("no UID is left")),
             Err(error) => Err(error),
         }

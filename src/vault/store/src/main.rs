@@ -5,7 +5,11 @@ use postern_store::{Deliver, Grant, Options, Store};
 use std::{error::Error, process::ExitCode, sync::Arc};
 use wire::{
     Client, Edge,
-    edge::{scan_index::ScanForStore, store_deliver::StoreDeliver, store_grant::StoreGrant},
+    edge::{
+        scan_index::ScanForStore,
+        store_deliver::{Life, StoreDeliver},
+        store_grant::StoreGrant,
+    },
     serve,
 };
 
@@ -29,7 +33,9 @@ fn start(mut process: Process) -> Result<impl Future<Output = Result<(), Failure
     let deliver = process.listener(StoreDeliver::NAME)?;
     let grant = process.listener(StoreGrant::NAME)?;
     let scan = Client::new(process.edge(ScanForStore::NAME));
-    let store = Store::open(&process.state()?, Options::new(process.config.limits.message_size.bytes(), scan))?;
+    // Without randomness there is no start: an unsynced delivery of an earlier process might pass for one of ours.
+    let life = Life(getrandom::u64()?);
+    let store = Store::open(&process.state()?, Options::new(process.config.limits.message_size.bytes(), life, scan))?;
     let mut shutdown = process.shutdown();
     Ok(async move {
         let end = store.clone();

@@ -22,7 +22,10 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::task::JoinError;
-use wire::{Client, edge::scan_index::ScanForStore};
+use wire::{
+    Client,
+    edge::{scan_index::ScanForStore, store_deliver::Life},
+};
 
 /// Seconds since 1970; tests bring their own.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -37,6 +40,8 @@ pub struct Options {
     pub clock: Clock,
     /// When the machine was started, in seconds since 1970.
     pub boot: i64,
+    /// The number of this life of the store: random, unlike that of any process before.
+    pub life: Life,
     /// Who indexes appended messages.
     pub scan: Client<ScanForStore>,
 }
@@ -49,13 +54,13 @@ impl fmt::Debug for Options {
 
 impl Options {
     /// The usual ones: the system's clock, [`MAX_OPEN_ACCOUNTS`].
-    pub fn new(message_limit: u64, scan: Client<ScanForStore>) -> Self {
+    pub fn new(message_limit: u64, life: Life, scan: Client<ScanForStore>) -> Self {
         let clock = || {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
         };
         let boot = clock().saturating_sub(clock_gettime(ClockId::Boottime).tv_sec);
-        Self { message_limit, max_open: MAX_OPEN_ACCOUNTS, clock: Arc::new(clock), boot, scan }
+        Self { message_limit, max_open: MAX_OPEN_ACCOUNTS, clock: Arc::new(clock), boot, life, scan }
     }
 }
 

@@ -6,6 +6,7 @@ use pure_addr::MailboxName;
 use pure_index::MessageIndex;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+use std::fmt;
 
 /// See the module.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ impl Edge for StoreDeliver {
     type Event = super::Never;
 }
 
-/// One message to one account. The spool remembers it until the store has said `Synced` after it.
+/// One message to one account. The spool remembers it until the same life of the store has said `Synced` after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DeliveryId {
     /// The message in the spool.
@@ -29,12 +30,24 @@ pub struct DeliveryId {
     pub number: u32,
 }
 
+/// Which life of the store answers: a random number that every process of it draws at its start.
+///
+/// What one process applied and did not sync, the next one knows nothing of: only a `Synced` with the `Life` of a `Delivered` covers it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Life(pub u64);
+
+impl fmt::Debug for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 /// What the queue may ask.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Put the message in the sealed memfd into an account.
     Deliver(Box<Delivery>),
-    /// Answered once everything that was `Delivered` before is on disk.
+    /// Answered once everything that was `Delivered` before in this life of the store is on disk.
     Sync,
     /// These deliveries will never be repeated: their ids may be forgotten. All ids of messages below the number.
     Settled(QueueId),
@@ -61,13 +74,13 @@ pub struct Delivery {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Response {
     /// It is in the account, now or since an earlier try. Not yet safe from a power cut: see [`Request::Sync`].
-    Delivered,
+    Delivered(Life),
     /// The account's quota is used up.
     OverQuota,
     /// Not now: disk, database.
     Unavailable,
-    /// To [`Request::Sync`].
-    Synced,
+    /// To [`Request::Sync`]. A delivery of another life has to be repeated.
+    Synced(Life),
     /// To [`Request::Settled`].
     Settled,
 }

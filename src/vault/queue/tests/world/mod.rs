@@ -30,7 +30,7 @@ use wire::{
         queue_submit::{self, QueueSubmit},
         scan_index::{self, ScanForQueue},
         send_deliver::{self, Lease, Outcome, Report, SendDeliver, Status, TlsResult, Trace},
-        store_deliver::{self, DeliveryId, StoreDeliver},
+        store_deliver::{self, DeliveryId, Life as StoreLife, StoreDeliver},
     },
     serve,
 };
@@ -219,6 +219,8 @@ pub struct Store {
     pub changed: watch::Sender<usize>,
     /// Deliveries that were asked for, counted before the gate.
     pub arrived: watch::Sender<u64>,
+    /// Counts the starts of the store.
+    pub life: AtomicU64,
     pub fast: bool,
 }
 
@@ -231,6 +233,7 @@ impl Service<StoreDeliver> for Store {
                 }
                 self.arrived.send_modify(|n| *n += 1);
                 self.deliver_gate.pass().await;
+                let life = StoreLife(self.life.load(Ordering::Relaxed));
                 let account = delivery.owner.account.get();
                 if let Some(refusal) = self.refuse.lock().unwrap().get(&account) {
                     return Ok(Reply::new(*refusal));
@@ -238,7 +241,7 @@ impl Service<StoreDeliver> for Store {
                 let message = SealedMessage::from_fd(fds.into_iter().next().unwrap(), 1 << 30).unwrap();
                 if self.fast {
                     self.changed.send_modify(|n| *n += 1);
-                    return Ok(Reply::new(store_deliver::Response::Delivered));
+                    return Ok(Reply::new(store_deliver::Response::Delivered(life)));
                 }
                 let mut text = delivery.prefix.to_vec();
                 text.extend(message.read_all()?);
@@ -252,12 +255,12 @@ impl Service<StoreDeliver> for Store {
                     received_at: delivery.received_at,
                 });
                 self.changed.send_replace(stored.len());
-                store_deliver::Response::Delivered
+                store_deliver::Response::Delivered(life)
             }
             store_deliver::Request::Sync => {
                 self.syncs.send_modify(|n| *n += 1);
                 self.sync_gate.pass().await;
-                store_deliver::Response::Synced
+                store_deliver::Response::Synced(StoreLife(self.life.load(Ordering::Relaxed)))
             }
             store_deliver::Request::Settled(id) => {
                 self.settled.send_replace(id.0);
@@ -495,6 +498,7 @@ impl World {
             settled: watch::Sender::new(0),
             changed: watch::Sender::new(0),
             arrived: watch::Sender::new(0),
+            life: AtomicU64::new(1),
             fast,
         });
         tokio::spawn(serve::<ScanForQueue, _>(listener(&dir.path().join("scan")), scan.clone()));

@@ -1,15 +1,12 @@
 //! The real process in its jail: a system call or a path that the jail does not allow would end it or make it unavailable.
 
-use crate::world::{Front, Mail, Sockets, World, flags, name, uids};
+use crate::world::{DELIVERED, Front, Mail, Sockets, World, flags, name, uids};
 use std::{
     fs,
     os::{fd::AsFd, unix::process::ExitStatusExt},
     process::{Child, Command},
 };
-use wire::edge::{
-    store_deliver::Response as Delivered,
-    store_session::{FlagChange, Request, Response, SystemFlags},
-};
+use wire::edge::store_session::{FlagChange, Request, Response, SystemFlags};
 
 struct Running(Child);
 
@@ -38,12 +35,12 @@ async fn the_jail_leaves_it_all_it_needs() {
     let (world, sockets) = World::outside();
     let mut process = start(&world, &sockets);
     for account in 1..=12 {
-        assert_eq!(world.deliver_to(account, 1, &Mail::new("x", "small"), "INBOX").await, Delivered::Delivered);
+        assert_eq!(world.deliver_to(account, 1, &Mail::new("x", "small"), "INBOX").await, DELIVERED);
     }
     world.sync().await;
     let large = "large ".repeat(400_000);
     for n in 2..6 {
-        assert_eq!(world.deliver_to(1, n, &Mail::new("x", &large), "INBOX").await, Delivered::Delivered);
+        assert_eq!(world.deliver_to(1, n, &Mail::new("x", &large), "INBOX").await, DELIVERED);
     }
     let mut front: Front = world.session_of(1).await;
     let inbox = front.id("INBOX").await;
@@ -65,7 +62,7 @@ async fn the_jail_leaves_it_all_it_needs() {
     let mut front = world.session_of(1).await;
     assert_eq!(front.mailbox("c/b").await.messages, 2);
     assert_eq!(front.mailbox("INBOX").await.messages, 0);
-    assert_eq!(world.deliver_to(1, 5, &Mail::new("x", &large), "INBOX").await, Delivered::Delivered);
+    assert_eq!(world.deliver_to(1, 5, &Mail::new("x", &large), "INBOX").await, DELIVERED);
     assert_eq!(front.mailbox("INBOX").await.messages, 0, "it had been delivered before");
     assert!(process.0.try_wait().unwrap().is_none());
 }

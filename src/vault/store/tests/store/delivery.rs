@@ -1,4 +1,4 @@
-use crate::world::{ALICE, Mail, NOW, World, name};
+use crate::world::{ALICE, DELIVERED, Mail, NOW, World, name};
 use std::{
     fs,
     os::{fd::AsFd, unix::fs::PermissionsExt},
@@ -16,7 +16,7 @@ use wire::{
 async fn a_delivery_is_readable_byte_for_byte() {
     let world = World::new();
     let mail = Mail { id: "1@x".into(), sent_at: Some(5), ..Mail::new("Hello", "wörld\r\n") };
-    assert_eq!(world.deliver(1, &mail).await, Response::Delivered);
+    assert_eq!(world.deliver(1, &mail).await, DELIVERED);
     let mut front = world.session().await;
     let (uids, inbox) = front.open("INBOX").await;
     assert_eq!((uids, inbox.messages, inbox.unseen, inbox.uid_next), (vec![1], 1, 1, 2));
@@ -42,13 +42,13 @@ async fn a_repeated_delivery_changes_nothing() {
     let world = World::new();
     let mail = Mail::new("once", "x");
     for _ in 0..3 {
-        assert_eq!(world.deliver(7, &mail).await, Response::Delivered);
+        assert_eq!(world.deliver(7, &mail).await, DELIVERED);
     }
     assert_eq!(world.session().await.mailbox("INBOX").await.messages, 1);
     // Nor at the same time, nor after the message was removed and the process was killed.
     let world = world.killed();
     let (a, b, c) = tokio::join!(world.deliver(7, &mail), world.deliver(8, &mail), world.deliver(8, &mail));
-    assert_eq!([a, b, c], [Response::Delivered; 3]);
+    assert_eq!([a, b, c], [DELIVERED; 3]);
     assert_eq!(world.session().await.mailbox("INBOX").await.messages, 2);
 }
 
@@ -63,7 +63,7 @@ async fn parallel_deliveries_all_arrive_once() {
         })
         .collect();
     for task in tasks {
-        assert_eq!(task.await.unwrap(), Response::Delivered);
+        assert_eq!(task.await.unwrap(), DELIVERED);
     }
     world.sync().await;
     let mut total = 0;
@@ -107,7 +107,7 @@ async fn large_messages_pass_in_pieces() {
     let world = World::new();
     let text: String = (0..1_500_000u32).map(|n| char::from(b'a' + (n % 23) as u8)).collect();
     let mail = Mail::new("large", &text);
-    assert_eq!(world.deliver(1, &mail).await, Response::Delivered);
+    assert_eq!(world.deliver(1, &mail).await, DELIVERED);
     let mut front = world.session().await;
     let id = front.id("INBOX").await;
     let bodies = front.bodies(id, &[(1, 1)]).await;
@@ -148,7 +148,7 @@ async fn more_accounts_than_may_be_open() {
     let world = World::with(std::sync::Arc::new(tempfile::tempdir().unwrap()), 4);
     for round in 0..3u64 {
         for account in 1..=20u64 {
-            assert_eq!(world.deliver_to(account, round, &Mail::new("x", "x"), "INBOX").await, Response::Delivered);
+            assert_eq!(world.deliver_to(account, round, &Mail::new("x", "x"), "INBOX").await, DELIVERED);
         }
     }
     world.sync().await;
@@ -165,7 +165,7 @@ async fn malformed_deliveries_are_refused() {
     assert!(matches!(world.queue.call(&Request::Sync, &[sealed.as_fd()]).await, Err(Error::Closed | Error::Io(_))));
     let null = fs::File::open("/dev/null").unwrap();
     assert!(world.queue.call(&Request::Settled(QueueId(1)), &[null.as_fd()]).await.is_err());
-    assert_eq!(world.deliver(1, &Mail::new("x", "x")).await, Response::Delivered);
+    assert_eq!(world.deliver(1, &Mail::new("x", "x")).await, DELIVERED);
 }
 
 /// Attack case SBX-08: nothing of an account can be read by others.

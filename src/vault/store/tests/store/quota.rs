@@ -1,7 +1,7 @@
-use crate::world::{Mail, World, flags, name, uids};
+use crate::world::{DELIVERED, Mail, World, flags, name, uids};
 use std::sync::Arc;
 use wire::edge::{
-    store_deliver::Response as Delivered,
+    store_deliver,
     store_session::{Refusal, Request, Response, SystemFlags},
 };
 
@@ -15,7 +15,7 @@ async fn no_mix_of_parallel_requests_exceeds_the_quota() {
     let mut world = World::new();
     world.quota = Some(100 * 1024);
     let world = Arc::new(world);
-    assert_eq!(world.deliver(0, &kib(9)).await, Delivered::Delivered);
+    assert_eq!(world.deliver(0, &kib(9)).await, DELIVERED);
     let inbox = world.session().await.id("INBOX").await;
     let tasks: Vec<_> = (1..=50u64)
         .map(|n| {
@@ -23,7 +23,7 @@ async fn no_mix_of_parallel_requests_exceeds_the_quota() {
             tokio::spawn(async move {
                 let mut front = world.session().await;
                 match n % 4 {
-                    0 => world.deliver(n, &kib(9)).await == Delivered::Delivered,
+                    0 => world.deliver(n, &kib(9)).await == DELIVERED,
                     1 => matches!(front.append("Drafts", &[(kib(9), flags(&[], &[]))]).await, Response::Appended { .. }),
                     2 => {
                         let two = [(kib(4), flags(&[], &[])), (kib(4), flags(&[], &[]))];
@@ -58,9 +58,9 @@ async fn no_mix_of_parallel_requests_exceeds_the_quota() {
 async fn room_comes_back_and_a_repetition_needs_none() {
     let mut world = World::new();
     world.quota = Some(20 * 1024);
-    assert_eq!(world.deliver(1, &kib(15)).await, Delivered::Delivered);
-    assert_eq!(world.deliver(2, &kib(15)).await, Delivered::OverQuota);
-    assert_eq!(world.deliver(1, &kib(15)).await, Delivered::Delivered);
+    assert_eq!(world.deliver(1, &kib(15)).await, DELIVERED);
+    assert_eq!(world.deliver(2, &kib(15)).await, store_deliver::Response::OverQuota);
+    assert_eq!(world.deliver(1, &kib(15)).await, DELIVERED);
     let mut front = world.session().await;
     let mailbox = front.id("INBOX").await;
     assert_eq!(front.append("Sent", &[(kib(10), flags(&[], &[]))]).await, Response::Refused(Refusal::OverQuota));
@@ -78,7 +78,7 @@ async fn room_comes_back_and_a_repetition_needs_none() {
     front.rows(&change).await;
     front.parts(&Request::Expunge { mailbox: trash, uids: None }).await;
     // The refused delivery had left nothing that would make it a repetition.
-    assert_eq!(world.deliver(2, &kib(15)).await, Delivered::Delivered);
+    assert_eq!(world.deliver(2, &kib(15)).await, DELIVERED);
     assert_eq!(front.mailbox("INBOX").await.messages, 1);
 }
 

@@ -1,11 +1,11 @@
-use crate::world::{ALICE, Front, Mail, World, flags, name, uids};
+use crate::world::{ALICE, DELIVERED, Front, Mail, World, flags, name, uids};
 use std::{
     fs::{self, OpenOptions},
     os::unix::fs::FileExt,
     path::Path,
 };
 use wire::edge::{
-    store_deliver::Response as Delivered,
+    store_deliver,
     store_session::{FlagChange, Request, Response, SystemFlags},
 };
 
@@ -25,13 +25,13 @@ async fn nothing_answered_is_lost_when_the_process_is_killed() {
     let mut world = World::new();
     let mut expected = Vec::new();
     for n in 0..8 {
-        assert_eq!(world.deliver(n, &mail(n)).await, Delivered::Delivered);
+        assert_eq!(world.deliver(n, &mail(n)).await, DELIVERED);
         expected.push(format!("text {n}"));
         world = world.killed();
         let mut front = world.session().await;
         assert_eq!(texts(&mut front).await, expected);
         // The queue tries again what was not settled.
-        assert_eq!(world.deliver(n, &mail(n)).await, Delivered::Delivered);
+        assert_eq!(world.deliver(n, &mail(n)).await, DELIVERED);
         let inbox = front.id("INBOX").await;
         let set = Request::SetFlags {
             mailbox: inbox,
@@ -97,7 +97,7 @@ async fn a_body_that_did_not_reach_the_disk_is_delivered_again() {
         let (vanished, _, _) = front.changes(known.id, known.highest_modseq.0).await;
         assert_eq!(vanished, lost.iter().map(|n| *n as u32 + 1).collect::<Vec<_>>());
         for n in 0..5 {
-            assert_eq!(world.deliver(n, &mail(n)).await, Delivered::Delivered);
+            assert_eq!(world.deliver(n, &mail(n)).await, DELIVERED);
         }
         let mut all = texts(&mut front).await;
         all.sort();
@@ -134,7 +134,7 @@ async fn a_lost_log_is_delivered_again() {
             log.set_len(len.min(keep)).unwrap();
         });
         for n in 0..4 {
-            assert_eq!(world.deliver(n, &mail(n)).await, Delivered::Delivered, "{keep}");
+            assert_eq!(world.deliver(n, &mail(n)).await, DELIVERED, "{keep}");
         }
         let mut front = world.session().await;
         let mut all = texts(&mut front).await;
@@ -184,13 +184,13 @@ async fn a_newer_or_damaged_database_is_unavailable_and_left_alone() {
         let _ = fs::remove_file(files.join("index.db-wal"));
         fs::write(files.join("index.db"), b"not a database at all, but long enough to be looked at as one").unwrap();
     });
-    assert_eq!(damaged.deliver(2, &mail(2)).await, Delivered::Unavailable);
+    assert_eq!(damaged.deliver(2, &mail(2)).await, store_deliver::Response::Unavailable);
     let mut front = damaged.session().await;
     let answer = front.call(&Request::Mailbox(name("INBOX"))).await;
     assert_eq!(answer, Response::Refused(wire::edge::store_session::Refusal::Unavailable));
     assert!(fs::read(damaged.files(ALICE).join("index.db")).unwrap().starts_with(b"not a database"));
     // Other accounts are not concerned.
-    assert_eq!(damaged.deliver_to(2, 2, &mail(2), "INBOX").await, Delivered::Delivered);
+    assert_eq!(damaged.deliver_to(2, 2, &mail(2), "INBOX").await, DELIVERED);
 }
 
 /// A power cut may take back UIDs and modification sequences that clients have seen: none is given to another message.
@@ -223,4 +223,17 @@ fn cut_tail(path: &Path, bytes: u64) {
 
 fn zero(path: &Path, from: u64, bytes: usize) {
     OpenOptions::new().write(true).open(path).unwrap().write_all_at(&vec![0; bytes], from).unwrap();
+}
+
+/// What an earlier process delivered and did not sync is not what this one says it has synced, until it is delivered again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_covers_only_deliveries_of_its_own_life() {
+    let before = World::new();
+    let delivered = store_deliver::Response::Delivered;
+    assert_eq!(before.try_deliver(ALICE, 1, &mail(1), "INBOX").await, delivered(before.life));
+    let after = before.killed();
+    assert!(after.life != before.life);
+    assert_eq!(after.synced().await, after.life);
+    assert_eq!(after.try_deliver(ALICE, 1, &mail(1), "INBOX").await, delivered(after.life));
+    assert_eq!(texts(&mut after.session().await).await, ["text 1"]);
 }

@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 use tempfile::TempDir;
@@ -23,7 +23,7 @@ use wire::{
     edge::{
         mail::{Owner, QueueId, SessionId},
         scan_index::{self, ScanForStore},
-        store_deliver::{self, Delivery, DeliveryId, StoreDeliver},
+        store_deliver::{self, Delivery, DeliveryId, Life, StoreDeliver},
         store_grant::{self, StoreGrant},
         store_session::{
             Append, Event, Flags, Mailbox, MailboxId, Refusal, Request, Response, Row, SearchKey, StoreSession, SystemFlags, UidRange,
@@ -34,6 +34,9 @@ use wire::{
 };
 
 pub(crate) const ALICE: u64 = 0xa11ce;
+/// What [`World::deliver`] makes of every `Delivered`, whichever life of the store it is of.
+pub(crate) const DELIVERED: store_deliver::Response = store_deliver::Response::Delivered(Life(0));
+static LIVES: AtomicU64 = AtomicU64::new(1);
 pub(crate) const NOW: i64 = 1_790_000_000;
 
 pub(crate) struct World {
@@ -44,6 +47,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<AtomicI64>,
     pub(crate) quota: Option<u64>,
     boot: i64,
+    pub(crate) life: Life,
 }
 
 /// What PID 1 holds for the store.
@@ -68,13 +72,14 @@ impl World {
         fs::create_dir(&sockets).unwrap();
         let scan = listener(&sockets.join("scan"));
         tokio::spawn(serve::<ScanForStore, _>(scan, Arc::new(Scan)));
+        let life = Life(LIVES.fetch_add(1, Ordering::Relaxed));
         let clock = Arc::new(AtomicI64::new(NOW));
         let time = clock.clone();
         let options = Options {
             max_open,
             boot,
             clock: Arc::new(move || time.load(Ordering::Relaxed)),
-            ..Options::new(32 << 20, Client::new(sockets.join("scan")))
+            ..Options::new(32 << 20, life, Client::new(sockets.join("scan")))
         };
         let store = Store::open(dir.path(), options).unwrap();
         let deliver = listener(&sockets.join("deliver"));
@@ -82,7 +87,7 @@ impl World {
         let grant = listener(&sockets.join("grant"));
         tokio::spawn(serve::<StoreGrant, _>(grant, Arc::new(Grant(store.clone()))));
         let (queue, auth) = (Client::new(sockets.join("deliver")), Client::new(sockets.join("grant")));
-        Self { dir, store: Some(store), queue, auth, clock, quota: None, boot }
+        Self { dir, store: Some(store), queue, auth, clock, quota: None, boot, life }
     }
 
     /// Clients and sockets for a process of its own; its state directory is `state`.
@@ -95,7 +100,7 @@ impl World {
         let [deliver, grant] = [dir.path().join("deliver"), dir.path().join("grant")];
         let sockets = Sockets { deliver: listener(&deliver), grant: listener(&grant), edges: dir.path().to_owned() };
         let (queue, auth) = (Client::new(deliver), Client::new(grant));
-        (Self { dir, store: None, queue, auth, clock: Arc::default(), quota: None, boot: 0 }, sockets)
+        (Self { dir, store: None, queue, auth, clock: Arc::default(), quota: None, boot: 0, life: Life(0) }, sockets)
     }
 
     pub(crate) async fn housekeep(&self) {
@@ -148,7 +153,15 @@ impl World {
         self.deliver_to(ALICE, queue_id, mail, "INBOX").await
     }
 
+    /// Which life of the store answered is another question: see [`Self::try_deliver`].
     pub(crate) async fn deliver_to(&self, account: u64, queue_id: u64, mail: &Mail, mailbox: &str) -> store_deliver::Response {
+        match self.try_deliver(account, queue_id, mail, mailbox).await {
+            store_deliver::Response::Delivered(_) => DELIVERED,
+            other => other,
+        }
+    }
+
+    pub(crate) async fn try_deliver(&self, account: u64, queue_id: u64, mail: &Mail, mailbox: &str) -> store_deliver::Response {
         let prefix = b"Return-Path: <>\r\n".to_vec();
         let text = mail.bytes();
         let delivery = Delivery {
@@ -165,7 +178,15 @@ impl World {
     }
 
     pub(crate) async fn sync(&self) {
-        assert_eq!(self.queue.call(&store_deliver::Request::Sync, &[]).await.unwrap().body, store_deliver::Response::Synced);
+        self.synced().await;
+    }
+
+    /// Which life of the store says that it has synced.
+    pub(crate) async fn synced(&self) -> Life {
+        match self.queue.call(&store_deliver::Request::Sync, &[]).await.unwrap().body {
+            store_deliver::Response::Synced(life) => life,
+            other => panic!("{other:?}"),
+        }
     }
 }
 
