@@ -11,6 +11,7 @@
 //! Then [`Process::run`] starts the runtime, says READY and feeds the watchdog. Nothing runs before the jail is shut: there is one
 //! thread, and no byte from outside has been read.
 
+pub mod disk;
 mod inherit;
 mod log;
 mod notify;

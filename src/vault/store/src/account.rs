@@ -14,6 +14,7 @@ use crate::{
     },
     schema,
     segment::{self, Body, Segments},
+    store::lost,
 };
 use pure_addr::Text;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig, params};
@@ -134,14 +135,24 @@ impl Account {
         let created = make_dir(path)?;
         let file = path.join("index.db");
         // SQLite gives its other files the mode of this one.
-        drop(OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&file)?);
+        let database = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&file)?;
+        let mut numbers_lost = false;
+        if first {
+            // An earlier process may have ended because one of these could not be synced.
+            jail::disk::forget(&database)?;
+            numbers_lost = jail::disk::reread(&path.join("index.db-wal"))?;
+            if numbers_lost {
+                tracing::warn!(account = %path.display(), "the disk does not hold all that was written; going on with what it holds");
+            }
+        }
+        drop(database);
         let mut db = connect(&file)?;
         let filled = schema::migrate(&mut db, |db| fill(db, now, boot))?;
         let dir = Arc::new(File::open(path)?);
         if created || filled {
-            dir.sync_all()?;
+            must_sync(&dir);
             if let Some(parent) = path.parent() {
-                File::open(parent)?.sync_all()?;
+                must_sync(&File::open(parent)?);
             }
         }
         let mut account = Self {
@@ -161,10 +172,12 @@ impl Account {
             broken: false,
         };
         account.load()?;
+        // Before the first commit, so that nothing can hinder one from being synced, and so that no error of the log is missed.
+        account.log()?;
         account.garbage =
             account.db.query_row("SELECT count(*), coalesce(sum(len), 0) FROM garbage", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         if first {
-            account.recover(boot)?;
+            account.recover(boot, numbers_lost)?;
         }
         Ok(account)
     }
@@ -203,18 +216,22 @@ impl Account {
     }
 
     /// What an earlier process left: messages whose bytes did not reach the disk, and segments of transactions that never were.
-    fn recover(&mut self, boot: i64) -> Result<()> {
-        if self.state.boot.abs_diff(boot) > BOOT_SLACK {
+    fn recover(&mut self, boot: i64, numbers_lost: bool) -> Result<()> {
+        if numbers_lost || self.state.boot.abs_diff(boot) > BOOT_SLACK {
             self.write(|account| account.skip_numbers(boot))?;
         }
         let mut broken = Vec::new();
         let mut unsynced = BTreeSet::from([self.state.segment]);
+        let mut reread = BTreeSet::new();
         {
             let mut statement = self.db.prepare("SELECT id, segment, offset, len, crc FROM email WHERE id > ?")?;
             let mut rows = statement.query([self.state.durable_email])?;
             while let Some(row) = rows.next()? {
                 let segment = row.get(1)?;
                 unsynced.insert(segment);
+                if reread.insert(segment) {
+                    self.segments.reread(segment)?;
+                }
                 if !self.segments.verify(segment, row.get(2)?, row.get(3)?, row.get(4)?)? {
                     broken.push(row.get::<_, i64>(0)?);
                 }
@@ -279,10 +296,13 @@ impl Account {
         });
         match result {
             Ok(value) => {
-                self.committed()?;
+                self.committed();
                 Ok(value)
             }
             Err(error) => {
+                error.end_if_a_sync_failed();
+                // What became of a failed commit only the database knows: nothing of it counts as synced.
+                self.soil();
                 let undone = if self.db.is_autocommit() { Ok(()) } else { self.db.execute_batch("ROLLBACK").map_err(StoreError::from) };
                 if undone.and_then(|()| self.load()).is_err() {
                     self.broken = true;
@@ -321,29 +341,38 @@ impl Account {
         Ok(())
     }
 
-    fn committed(&mut self) -> Result<()> {
+    /// Nothing here may fail: what is committed must not be reported as if it were not.
+    fn committed(&mut self) {
+        self.soil();
         let running = std::mem::take(&mut self.running);
         self.news.changed.extend(running.news.changed);
         self.news.gone.extend(running.news.gone);
         self.news.modseq = self.state.modseq;
         self.garbage.0 = self.garbage.0.saturating_add(running.garbage.0);
         self.garbage.1 = self.garbage.1.saturating_add(running.garbage.1);
-        self.dirty.files.extend(running.files);
-        if running.new_file {
+        self.dirty.email = self.state.next_email.saturating_sub(1);
+    }
+
+    /// Notes what the running transaction has written, to be synced.
+    fn soil(&mut self) {
+        self.dirty.files.append(&mut self.running.files);
+        if self.running.new_file {
             self.dirty.dir = Some(self.dir.clone());
         }
-        self.dirty.email = self.state.next_email.saturating_sub(1);
-        self.dirty.log = self.log()?;
-        Ok(())
+        match self.log() {
+            Ok(log) => self.dirty.log = log,
+            // It was opened with the account; when there was none then, there is one now.
+            Err(error) => lost(&error),
+        }
     }
 
     /// SQLite's write-ahead log, to sync it. SQLite takes no locks on this file, so closing our descriptor releases none.
-    fn log(&mut self) -> Result<Option<Arc<File>>> {
+    fn log(&mut self) -> io::Result<Option<Arc<File>>> {
         if self.log.is_none() {
             self.log = match File::open(self.path.join("index.db-wal")) {
                 Ok(file) => Some(Arc::new(file)),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-                Err(e) => return Err(e.into()),
+                Err(e) => return Err(e),
             };
         }
         Ok(self.log.clone())
@@ -364,8 +393,8 @@ impl Account {
 
     /// Moves the write-ahead log into the database and empties it; syncs both.
     pub(crate) fn checkpoint(&mut self) -> Result<()> {
-        self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).optional()?;
-        Ok(())
+        let done = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).optional().map_err(StoreError::from);
+        done.map(drop).inspect_err(StoreError::end_if_a_sync_failed)
     }
 
     /// The modification sequence of the running transaction; all its changes have the same.
@@ -433,7 +462,8 @@ impl Account {
         }
         // First the removals must be safe: a power cut may not bring back a message whose bytes are gone.
         if let Some(log) = self.log()? {
-            rustix::fs::fdatasync(&*log).map_err(io::Error::from)?;
+            // An error is told once: whoever syncs this file later would not hear of it.
+            rustix::fs::fdatasync(&*log).unwrap_or_else(|error| lost(&error.into()));
         }
         let rows: Vec<(u32, u64, u64)> = {
             let mut statement =
@@ -506,6 +536,10 @@ impl Account {
         }
         flags
     }
+}
+
+fn must_sync(dir: &File) {
+    dir.sync_all().unwrap_or_else(|error| lost(&error));
 }
 
 /// Ascending numbers as bytes.

@@ -1,3 +1,4 @@
+use rusqlite::ffi;
 use wire::edge::store_session::Refusal;
 
 /// Why the store could not do something.
@@ -45,6 +46,15 @@ impl StoreError {
                 code == Some(rustix::io::Errno::MFILE) || code == Some(rustix::io::Errno::NFILE)
             }
             _ => false,
+        }
+    }
+
+    /// A sync that failed within SQLite is like any other: see [`crate::store::must`].
+    pub(crate) fn end_if_a_sync_failed(&self) {
+        if let Self::Sql(rusqlite::Error::SqliteFailure(error, _)) = self
+            && matches!(error.extended_code, ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC)
+        {
+            crate::store::lost(&std::io::Error::other(self.to_string()));
         }
     }
 

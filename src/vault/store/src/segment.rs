@@ -135,6 +135,15 @@ impl Segments {
         self.readers.get(&segment).ok_or(io::ErrorKind::NotFound.into())
     }
 
+    /// The next reading comes from the disk, not from what an earlier process left in memory.
+    pub(crate) fn reread(&mut self, segment: u32) -> io::Result<()> {
+        match self.reader(segment) {
+            Ok(file) => jail::disk::forget(file),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Whether these bytes are there and have this checksum.
     pub(crate) fn verify(&mut self, segment: u32, offset: u64, len: u64, crc: u32) -> io::Result<bool> {
         let file = match self.reader(segment) {

@@ -86,12 +86,16 @@ impl Store {
     pub fn open(state: &Path, options: Options) -> Result<Arc<Self>> {
         let accounts = state.join("accounts");
         match DirBuilder::new().mode(0o700).create(&accounts) {
-            Ok(()) => File::open(state)?.sync_all()?,
+            Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(e.into()),
         }
+        let root = File::open(&accounts)?;
+        // An earlier process may have ended between making a directory and syncing its name.
+        root.sync_all()?;
+        File::open(state)?.sync_all()?;
         Ok(Arc::new(Self {
-            root: Arc::new(File::open(&accounts)?),
+            root: Arc::new(root),
             accounts,
             options,
             cells: Mutex::default(),
@@ -237,7 +241,7 @@ pub(crate) fn must(result: std::result::Result<io::Result<()>, JoinError>) {
 }
 
 /// See [`must`].
-pub(crate) fn lost(error: &io::Error) {
+pub(crate) fn lost(error: &io::Error) -> ! {
     tracing::error!(%error, "the disk did not take what was written; stopping");
     std::process::abort();
 }

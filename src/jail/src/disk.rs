@@ -1,0 +1,101 @@
+//! What of a vault's file is on the disk, as opposed to what the page cache says of it.
+//!
+//! When the kernel cannot write a page it tells whoever syncs next, once, and keeps the page as if it had been written. A process that
+//! ends over that, and the next one that reads the file, would find in it what no power cut leaves. So what an earlier process may have
+//! failed to sync is read from the disk.
+
+use rustix::{
+    fs::{Advice, Mode, OFlags, fadvise},
+    io::Errno,
+};
+use std::{
+    fs::File,
+    hash::{DefaultHasher, Hasher},
+    io,
+    os::{fd::AsFd, unix::fs::FileExt},
+    path::Path,
+};
+
+/// Bytes looked at in one go.
+const PIECE: usize = 256 * 1024;
+
+/// The next reading of this file comes from the disk. Pages that still wait to be written stay: the next sync decides about them.
+pub fn forget(file: impl AsFd) -> io::Result<()> {
+    Ok(fadvise(file, 0, None, Advice::DontNeed)?)
+}
+
+/// The same by name; true when the disk holds something else than was read before: a sync failed, and what followed it is lost.
+/// A file that does not exist is as it was. Reads the file twice.
+pub fn reread(path: &Path) -> io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(Errno::NOENT) => return Ok(false),
+        Err(e) => return Err(e.into()),
+    };
+    let before = digest(&file)?;
+    forget(&file)?;
+    Ok(digest(&file)? != before)
+}
+
+fn digest(file: &File) -> io::Result<u64> {
+    let mut buffer = vec![0; PIECE];
+    let (mut hasher, mut at) = (DefaultHasher::new(), 0u64);
+    loop {
+        let n = match file.read_at(&mut buffer, at) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        hasher.write(buffer.get(..n).unwrap_or_default());
+        at = at.saturating_add(n as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::{
+        fs::{FsWord, fstatfs},
+        io::{ReadWriteFlags, preadv2},
+    };
+    use std::{io::IoSliceMut, path::PathBuf};
+
+    /// `linux/magic.h`: a file system that is nothing but page cache.
+    const TMPFS_MAGIC: FsWord = 0x0102_1994;
+
+    struct Scratch(PathBuf);
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    /// None where the file system cannot say.
+    fn is_cached(file: &File) -> Option<bool> {
+        let mut byte = [0];
+        match preadv2(file, &mut [IoSliceMut::new(&mut byte)], 0, ReadWriteFlags::NOWAIT) {
+            Ok(_) => Some(true),
+            Err(Errno::AGAIN) => Some(false),
+            Err(_) => None,
+        }
+    }
+
+    #[test]
+    fn what_is_on_the_disk_is_read_again_and_what_is_not_stays() {
+        let scratch = Scratch(std::env::temp_dir().join(format!("jail-disk-{}", std::process::id())));
+        std::fs::write(&scratch.0, b"text").unwrap();
+        let file = File::open(&scratch.0).unwrap();
+        assert!(!reread(&scratch.0).unwrap());
+        file.sync_all().unwrap();
+        if fstatfs(&file).unwrap().f_type == TMPFS_MAGIC || is_cached(&file) != Some(true) {
+            return;
+        }
+        forget(&file).unwrap();
+        assert_eq!(is_cached(&file), Some(false));
+        assert!(!reread(&scratch.0).unwrap() && !reread(&scratch.0.with_extension("none")).unwrap());
+        assert_eq!(std::fs::read(&scratch.0).unwrap(), b"text");
+    }
+}
