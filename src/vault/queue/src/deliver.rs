@@ -17,6 +17,7 @@ use pure_addr::{Domain, MailboxName, Text};
 use pure_index::MessageIndex;
 use serde_bytes::ByteBuf;
 use std::{
+    io,
     os::fd::AsFd,
     sync::{
         Arc,
@@ -104,14 +105,17 @@ impl Engine {
         let Active { ticket, received_at, record, body, index, todo, room } = active;
         let fresh = index.is_some();
         let message = match body {
-            Body::Sealed(message) => Some(message),
+            Body::Sealed(message) => Ok(message),
             Body::File(size) => self.read(ticket.id(), size).await,
         };
-        let Some(message) = message else {
-            for (number, attempts) in todo {
-                self.unreadable(&ticket, received_at, number, attempts);
+        let message = match message {
+            Ok(message) => message,
+            Err(reason) => {
+                for (number, attempts) in todo {
+                    self.unreadable(&ticket, received_at, number, attempts, reason);
+                }
+                return;
             }
-            return;
         };
         let index = match index {
             Some(index) => Some(index),
@@ -212,13 +216,16 @@ impl Engine {
         Some((owner, Request::Deliver(Box::new(delivery))))
     }
 
-    async fn read(&self, id: QueueId, size: u64) -> Option<Arc<SealedMessage>> {
+    async fn read(&self, id: QueueId, size: u64) -> Result<Arc<SealedMessage>, Reason> {
         let files = self.spool.files.clone();
-        match tokio::task::spawn_blocking(move || files.read(id, size)).await.ok()? {
-            Ok(message) => Some(Arc::new(message)),
+        let read = tokio::task::spawn_blocking(move || files.read(id, size)).await;
+        match read.unwrap_or_else(|ended| Err(io::Error::other(ended))) {
+            Ok(message) => Ok(Arc::new(message)),
             Err(error) => {
                 tracing::error!(MESSAGE = %id, %error, "the body cannot be read from the spool");
-                None
+                // Without memory or descriptors for it, it is still there.
+                let lost = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof);
+                Err(if lost { Reason::NoBody } else { Reason::Unavailable })
             }
         }
     }
@@ -247,13 +254,13 @@ impl Engine {
     }
 
     /// A message that is not on disk any more cannot be returned: a person has to look.
-    fn unreadable(&self, ticket: &Arc<Ticket>, received_at: i64, number: u32, attempts: u32) {
+    fn unreadable(&self, ticket: &Arc<Ticket>, received_at: i64, number: u32, attempts: u32, reason: Reason) {
         let attempts = attempts.saturating_add(1);
-        let next = backoff::next_attempt(Reason::NoBody, attempts, received_at, self.clock.now(), (self.random)());
+        let next = backoff::next_attempt(reason, attempts, received_at, self.clock.now(), (self.random)());
         if next.is_none() {
             tracing::error!(MESSAGE = %ticket.id(), number, attempts, "delivery held");
         }
-        self.spool.push(Op::Failed { ticket: ticket.clone(), number, attempts, next, reason: Reason::NoBody });
+        self.spool.push(Op::Failed { ticket: ticket.clone(), number, attempts, next, reason });
     }
 
     /// The report to the sender of a delivery, if one is wanted.

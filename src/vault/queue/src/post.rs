@@ -117,7 +117,7 @@ impl Post {
             encoded,
             message: Arc::new(message),
             file: None,
-            index: Box::default(),
+            index: None,
             room: None,
             routes,
             counted: None,

@@ -186,7 +186,7 @@ impl Core {
             encoded,
             message,
             file,
-            index,
+            index: Some(index),
             room,
             routes,
             counted,

@@ -149,7 +149,7 @@ pub(crate) struct Active {
     pub(crate) received_at: i64,
     pub(crate) record: Arc<Record>,
     pub(crate) body: Body,
-    /// None for what comes back from the disk.
+    /// None for what comes back from the disk, and for messages of our own.
     pub(crate) index: Option<Box<MessageIndex>>,
     /// Number and failures so far of each delivery to make.
     pub(crate) todo: Vec<(u32, u32)>,
@@ -168,7 +168,8 @@ pub(crate) struct Accept {
     pub(crate) message: Arc<SealedMessage>,
     /// The body is already on disk.
     pub(crate) file: Option<SpoolFile>,
-    pub(crate) index: Box<MessageIndex>,
+    /// None for a message of our own: scan is asked when it is delivered.
+    pub(crate) index: Option<Box<MessageIndex>>,
     /// Room to deliver it from memory; without, it waits on disk.
     pub(crate) room: Option<Room>,
     /// The ways of its deliveries to elsewhere.

@@ -1,6 +1,6 @@
 //! Rows of deliveries to elsewhere, and of the destinations that they wait for. Runs inside the writer's transaction.
 
-use super::{Body, Record, record::decode, rows, schema::state};
+use super::{Body, Record, record::decode, rows, rows::Seal, schema::state};
 use crate::{
     budget::{Budget, Room},
     limits::{MAX_LEASE_RECIPIENTS, MAX_TRIES, MESSAGE_OVERHEAD},
@@ -218,7 +218,15 @@ pub(super) fn keep(db: &Connection, name: &str, circuit: &Circuit) -> rusqlite::
 }
 
 /// Takes mail for a destination into memory, as far as there is room.
-pub(super) fn take(db: &Connection, name: &str, now: i64, which: Which, limit: usize, budget: &Arc<Budget>) -> rusqlite::Result<Taken> {
+pub(super) fn take(
+    db: &Connection,
+    name: &str,
+    now: i64,
+    which: Which,
+    limit: usize,
+    budget: &Arc<Budget>,
+    seal: Seal<'_>,
+) -> rusqlite::Result<Taken> {
     let mut taken = Taken::default();
     while taken.leases.len() < limit {
         let Some(id) = first(db, name, now, which)? else { break };
@@ -237,9 +245,13 @@ pub(super) fn take(db: &Connection, name: &str, now: i64, which: Which, limit: u
         let (received_at, record, body) = db
             .prepare_cached("SELECT received_at, format, record, body FROM messages WHERE id = ?1")?
             .query_row([rows::stored(id)], |row| {
-                Ok((row.get(0)?, decode(row.get(1)?, row.get_ref(2)?.as_blob().unwrap_or_default()), rows::body(row, size)?))
+                Ok((row.get(0)?, decode(row.get(1)?, row.get_ref(2)?.as_blob().unwrap_or_default()), rows::body(row, size, seal)))
             })?;
-        let (Some(record), Some(body)) = (record, body) else {
+        if matches!(body, rows::Kept::NoRoom) {
+            taken.starved = true;
+            break;
+        }
+        let (Some(record), rows::Kept::Body(body)) = (record, body) else {
             tracing::error!(MESSAGE = %id, "a message cannot be read from the spool; it is held");
             for Todo { number, .. } in todo {
                 db.prepare_cached("UPDATE deliveries SET state = ?3, next_attempt = NULL, reason = ?4 WHERE message = ?1 AND number = ?2")?

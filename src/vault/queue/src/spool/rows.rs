@@ -10,8 +10,8 @@ use crate::{
     limits::{MAX_LEASE, MESSAGE_OVERHEAD},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::sync::Arc;
-use wire::{MessageWriter, edge::mail::QueueId};
+use std::{io, sync::Arc};
+use wire::{SealedMessage, edge::mail::QueueId};
 
 pub(super) fn queue_id(stored: i64) -> QueueId {
     QueueId(u64::try_from(stored).unwrap_or(0))
@@ -113,7 +113,7 @@ pub(super) fn lowest_unsettled(db: &Connection) -> rusqlite::Result<Option<u64>>
 }
 
 /// Takes what is due into memory, as far as there is room.
-pub(super) fn lease(db: &Connection, now: i64, budget: &Arc<Budget>, numbers: &Arc<Numbers>) -> rusqlite::Result<Lease> {
+pub(super) fn lease(db: &Connection, now: i64, budget: &Arc<Budget>, numbers: &Arc<Numbers>, seal: Seal<'_>) -> rusqlite::Result<Lease> {
     let mut lease = Lease::default();
     let mut due: Vec<QueueId> = Vec::new();
     {
@@ -140,12 +140,16 @@ pub(super) fn lease(db: &Connection, now: i64, budget: &Arc<Budget>, numbers: &A
             lease.starved = true;
             break;
         };
-        let todo = take_due(db, id, now)?;
         let (received_at, record, body) =
             db.prepare_cached("SELECT received_at, format, record, body FROM messages WHERE id = ?1")?.query_row([stored(id)], |row| {
-                Ok((row.get(0)?, decode(row.get(1)?, row.get_ref(2)?.as_blob().unwrap_or_default()), body(row, size)?))
+                Ok((row.get(0)?, decode(row.get(1)?, row.get_ref(2)?.as_blob().unwrap_or_default()), body(row, size, seal)))
             })?;
-        let (Some(record), Some(body)) = (record, body) else {
+        if matches!(body, Kept::NoRoom) {
+            lease.starved = true;
+            break;
+        }
+        let todo = take_due(db, id, now)?;
+        let (Some(record), Kept::Body(body)) = (record, body) else {
             tracing::error!(MESSAGE = %id, "a message cannot be read from the spool; it is held");
             for (number, attempts) in todo {
                 failed(db, id, number, attempts, None, Reason::NoBody)?;
@@ -171,11 +175,27 @@ fn take_due(db: &Connection, id: QueueId, now: i64) -> rusqlite::Result<Vec<(u32
     rows.collect()
 }
 
-/// None when there is no memory for it.
-pub(super) fn body(row: &Row<'_>, size: i64) -> rusqlite::Result<Option<Body>> {
-    Ok(match row.get_ref(3)?.as_blob_or_null() {
-        Ok(Some(bytes)) => MessageWriter::sealed(bytes).ok().map(|sealed| Body::Sealed(Arc::new(sealed))),
-        Ok(None) => Some(Body::File(u64::try_from(size).unwrap_or(0))),
-        Err(_) => None,
-    })
+/// How bytes become a sealed message; tests have one that fails.
+pub(super) type Seal<'a> = &'a dyn Fn(&[u8]) -> io::Result<SealedMessage>;
+
+/// What the row of a message says of its body.
+pub(super) enum Kept {
+    Body(Body),
+    /// There is no memory or no descriptor for it now.
+    NoRoom,
+    Unreadable,
+}
+
+pub(super) fn body(row: &Row<'_>, size: i64, seal: Seal<'_>) -> Kept {
+    match row.get_ref(3).map(|value| value.as_blob_or_null()) {
+        Ok(Ok(Some(bytes))) => seal(bytes).map_or_else(
+            |error| {
+                tracing::warn!(%error, "no room for a message");
+                Kept::NoRoom
+            },
+            |sealed| Kept::Body(Body::Sealed(Arc::new(sealed))),
+        ),
+        Ok(Ok(None)) => Kept::Body(Body::File(u64::try_from(size).unwrap_or(0))),
+        Ok(Err(_)) | Err(_) => Kept::Unreadable,
+    }
 }

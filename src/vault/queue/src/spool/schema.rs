@@ -5,8 +5,8 @@ use crate::{
     limits::{CACHE_KIB, RESERVE, WAL_PAGES},
     settings::Settings,
 };
-use rusqlite::{Connection, OpenFlags, params};
-use std::{collections::HashSet, path::Path};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use std::{collections::HashSet, fs::File, io, path::Path};
 use wire::edge::mail::QueueId;
 
 /// `PRAGMA user_version` of the forms below together.
@@ -101,7 +101,18 @@ const SECOND: &str = "
 /// Opens the database and returns it with the first number to give.
 pub(super) fn open(state_dir: &Path, now: i64, files: &Files, settings: &Settings) -> Result<(Connection, u64), OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut db = Connection::open_with_flags(state_dir.join("queue.db"), flags)?;
+    let file = state_dir.join("queue.db");
+    // An earlier process may have ended because one of these could not be synced: a commit behind a log that exists in memory alone
+    // would be lost with it.
+    if jail::disk::reread(&state_dir.join("queue.db-wal"))? {
+        tracing::warn!("the disk does not hold all that was written to the spool's log; going on with what it holds");
+    }
+    match File::open(&file) {
+        Ok(file) => jail::disk::forget(&file)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e.into()),
+    }
+    let mut db = Connection::open_with_flags(&file, flags)?;
     db.set_prepared_statement_cache_capacity(32);
     // Exclusive before WAL: the index of the log then lies in this process, and no lock is taken for a transaction.
     db.execute_batch(&format!(
@@ -115,6 +126,12 @@ pub(super) fn open(state_dir: &Path, now: i64, files: &Files, settings: &Setting
          PRAGMA foreign_keys = OFF;
          PRAGMA trusted_schema = OFF;"
     ))?;
+    // What the log holds is synced, written to the database and synced there, or there is no start.
+    match db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+        // The log was synced before there was no room for it in the database: it stays.
+        Err(e) if e.sqlite_error_code() == Some(ErrorCode::DiskFull) => tracing::warn!("no room to write the spool's log back"),
+        done => done?,
+    }
     let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive)?;
     match tx.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? {
         0 => {

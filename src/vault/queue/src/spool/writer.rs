@@ -9,8 +9,16 @@ use super::{
 };
 use crate::limits::RESERVE;
 use rusqlite::{Connection, ErrorCode};
-use std::{collections::HashMap, io, sync::Arc, time::Duration};
-use wire::edge::{mail::QueueId, queue_control};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+use wire::{
+    MessageWriter,
+    edge::{mail::QueueId, queue_control},
+};
 
 /// After so long without work the log is written back and memory given back.
 const IDLE: Duration = Duration::from_secs(5);
@@ -145,7 +153,7 @@ impl Writer {
     }
 
     fn apply_all(&mut self, ops: &[Op]) -> Result<Vec<Outcome>, Failure> {
-        let whole = delivered_whole(ops);
+        let mut whole = ended_whole(ops);
         let mut new_names = false;
         let mut outcomes = Vec::with_capacity(ops.len());
         for op in ops {
@@ -154,12 +162,14 @@ impl Writer {
                     new_names |= accept.file.is_some();
                     self.accept(accept)?
                 }
-                Op::Delivered { ticket, number, own } => self.delivered(ticket, *number, own, &whole)?,
+                Op::Delivered { ticket, number, own } => self.delivered(ticket, *number, own, &mut whole)?,
                 Op::Failed { ticket, number, attempts, next, reason } => {
                     rows::failed(&self.db, ticket.id(), *number, *attempts, *next, *reason)?;
                     Outcome::Nothing
                 }
-                Op::Lease { now, .. } => Outcome::Lease(rows::lease(&self.db, *now, &self.outlets.budget, &self.numbers)?),
+                Op::Lease { now, .. } => {
+                    Outcome::Lease(rows::lease(&self.db, *now, &self.outlets.budget, &self.numbers, &MessageWriter::sealed)?)
+                }
                 Op::Floor(_) => {
                     // Memory first: a number that moves from there to the disk meanwhile is seen twice, never not at all.
                     let in_memory = self.numbers.lowest();
@@ -170,9 +180,15 @@ impl Writer {
                 Op::Trace(id, _) => Outcome::Trace(admin::trace(&self.db, *id)?),
                 Op::Change { action, filter, now, .. } => Outcome::Changed(admin::change(&self.db, *action, filter, *now)?),
                 Op::Dispatch { now, limit, .. } => Outcome::Dispatch(outgoing::dispatch(&self.db, *now, *limit)?),
-                Op::Take { name, now, which, limit, .. } => {
-                    Outcome::Taken(outgoing::take(&self.db, name, *now, *which, *limit, &self.outlets.outbound.budget)?)
-                }
+                Op::Take { name, now, which, limit, .. } => Outcome::Taken(outgoing::take(
+                    &self.db,
+                    name,
+                    *now,
+                    *which,
+                    *limit,
+                    &self.outlets.outbound.budget,
+                    &MessageWriter::sealed,
+                )?),
                 Op::Rest { name, now, circuit, .. } => Outcome::Rests(outgoing::rest(&self.db, name, *now, circuit)?),
                 Op::Settle(settled) => self.settle(settled)?,
                 Op::Own { own, settles, .. } => {
@@ -263,15 +279,29 @@ impl Writer {
         Ok(if held { Outcome::Held } else { Outcome::Nothing })
     }
 
-    fn delivered(&mut self, ticket: &Ticket, number: u32, own: &[Accept], whole: &HashMap<QueueId, u32>) -> Result<Outcome, Failure> {
-        if !own.is_empty() && rows::is_waited_for(&self.db, ticket.id(), number)? {
+    fn delivered(&mut self, ticket: &Ticket, number: u32, own: &[Accept], whole: &mut Whole) -> Result<Outcome, Failure> {
+        let id = ticket.id();
+        let left = whole.get_mut(&id);
+        if left.as_ref().is_some_and(|left| !left.contains(&number)) {
+            // Another holder's end of the same delivery was first.
+            return Ok(Outcome::Nothing);
+        }
+        if !own.is_empty() && rows::is_waited_for(&self.db, id, number)? {
             self.own(own)?;
         }
-        let gone = if ticket.total == 1 || whole.get(&ticket.id()).is_some_and(|n| *n >= ticket.total) {
-            rows::delete_message(&self.db, ticket.id(), ticket.rows)?;
-            true
-        } else {
-            rows::delivered(&self.db, ticket, number)?
+        let gone = match left {
+            Some(left) => {
+                left.remove(&number);
+                if left.is_empty() {
+                    rows::delete_message(&self.db, id, true)?;
+                }
+                left.is_empty()
+            }
+            None if ticket.total == 1 => {
+                rows::delete_message(&self.db, id, ticket.rows)?;
+                true
+            }
+            None => rows::delivered(&self.db, ticket, number)?,
         };
         Ok(if gone && ticket.file { Outcome::Gone } else { Outcome::Nothing })
     }
@@ -386,7 +416,7 @@ impl Writer {
         let Some(room) = room else { return !todo.is_empty() };
         if !todo.is_empty() {
             let ticket = Arc::new(Ticket { total: record.total(), file: in_file, rows: !routes.is_empty(), live });
-            let active = Active { ticket, received_at, record, body: Body::Sealed(message), index: Some(index), todo, room };
+            let active = Active { ticket, received_at, record, body: Body::Sealed(message), index, todo, room };
             // Without a receiver the process is about to end.
             drop(self.outlets.active.send(active));
         }
@@ -394,18 +424,20 @@ impl Writer {
     }
 }
 
-/// How many deliveries of each message with several are done by these operations.
-fn delivered_whole(ops: &[Op]) -> HashMap<QueueId, u32> {
-    let mut count: HashMap<QueueId, u32> = HashMap::new();
+/// Messages with several deliveries, all of which end in one commit, and the numbers that were not come to yet.
+type Whole = HashMap<QueueId, BTreeSet<u32>>;
+
+fn ended_whole(ops: &[Op]) -> Whole {
+    let mut ended: HashMap<QueueId, (u32, BTreeSet<u32>)> = HashMap::new();
     for op in ops {
-        if let Op::Delivered { ticket, .. } = op
+        if let Op::Delivered { ticket, number, .. } = op
             && ticket.total > 1
         {
-            let n = count.entry(ticket.id()).or_insert(0);
-            *n = n.saturating_add(1);
+            ended.entry(ticket.id()).or_insert((ticket.total, BTreeSet::new())).1.insert(*number);
         }
     }
-    count
+    let whole = ended.into_iter().filter(|(_, (total, numbers))| u32::try_from(numbers.len()).is_ok_and(|n| n >= *total));
+    whole.map(|(id, (_, numbers))| (id, numbers)).collect()
 }
 
 #[cfg(test)]
