@@ -206,6 +206,26 @@ in
       '';
     };
 
+    allowedAddresses = {
+      send = mkOption {
+        type = types.listOf types.str;
+        default = [ ];
+        example = [ "10.1.2.3" ];
+        description = ''
+          Addresses and prefixes that `send` may connect to beside public ones: mail servers of your own network, such as a smarthost.
+          {manpage}`systemd.resource-control(5)` has their form.
+        '';
+      };
+      dns = mkOption {
+        type = types.listOf types.str;
+        default = [ ];
+        example = [ "169.254.169.254" ];
+        description = ''
+          Addresses and prefixes of name servers that are neither public, nor private, nor of this host: link-local ones, as some clouds have.
+        '';
+      };
+    };
+
     submission.enable = mkEnableOption "port 587, where TLS begins with STARTTLS, beside port 465";
     imap.enable = mkEnableOption "port 143, where TLS begins with STARTTLS, beside port 993";
 
@@ -340,9 +360,14 @@ in
         ) (lib.filterAttrs (_: account: account.hashedPasswordFile != null) cfg.accounts);
       }
       {
-        postern-dns.serviceConfig.BindReadOnlyPaths = anchors;
+        postern-dns.serviceConfig = {
+          BindReadOnlyPaths = anchors;
+          # Added to those of the unit, which is all that a process may reach.
+          IPAddressAllow = cfg.allowedAddresses.dns;
+        };
         postern-send.serviceConfig = {
           BindReadOnlyPaths = authorities;
+          IPAddressAllow = cfg.allowedAddresses.send;
           LoadCredential = lib.mapAttrsToList (name: file: "smarthost.${name}:${file}") cfg.smarthostPasswordFiles;
         };
       }

@@ -72,6 +72,7 @@ let
     imports = [ base ];
     services.postern = {
       domains."example.com".aliasOf = "example.org";
+      allowedAddresses.send = [ "10.1.2.3" ];
       smarthostPasswordFiles.relay = "/run/secrets/relay";
       settings = {
         dns.trust_anchor = "/etc/postern/root.key";
@@ -190,6 +191,16 @@ let
       expected = [
         [ "/etc/postern/root.key" ]
         [ "/etc/postern/relay-ca.pem" ]
+      ];
+    };
+    testAddressesAreAddedToTheUnits = {
+      expr = map (name: (evaluate sends).systemd.services.${name}.serviceConfig.IPAddressAllow) [
+        "postern-dns"
+        "postern-send"
+      ];
+      expected = [
+        [ ]
+        [ "10.1.2.3" ]
       ];
     };
     testUndeclaredSmarthost = {

@@ -52,9 +52,12 @@ pub(crate) fn drop_capabilities() -> Result<(), Error> {
         caps::clear(None, CapSet::Bounding).map_err(failed)?;
     }
     caps::clear(None, CapSet::Ambient).map_err(failed)?;
-    caps::clear(None, CapSet::Inheritable).map_err(failed)?;
-    caps::clear(None, CapSet::Effective).map_err(failed)?;
-    caps::clear(None, CapSet::Permitted).map_err(failed)?;
+    // PID 1 hands over empty sets, and its filter has no capset: it is called only where there is something to give up.
+    for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+        if !caps::read(None, set).map_err(failed)?.is_empty() {
+            caps::clear(None, set).map_err(failed)?;
+        }
+    }
     rustix::thread::set_no_new_privs(true).map_err(|e| Error::Io("no_new_privs", e.into()))
 }
 

@@ -129,6 +129,11 @@ impl Host {
         self.run_with(&["sh", "-eu"], script.as_bytes())?.ok(script)
     }
 
+    /// Runs a command of the machine in the network of the host.
+    pub fn network(&self, words: &[&str]) -> Result<Outcome, Failure> {
+        run(&[&["nsenter", "-t", &self.pid.to_string(), "-n", "--"], words].concat(), b"")
+    }
+
     /// Runs a command of the machine in the network of the rest of the world.
     pub fn remote(&self, words: &[&str], input: &[u8]) -> Result<Outcome, Failure> {
         let network = format!("--net=/run/netns/{}", self.name);

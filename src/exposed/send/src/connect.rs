@@ -8,6 +8,9 @@ use std::{
 };
 use tokio::net::{TcpSocket, TcpStream};
 
+/// errno(3), the same on every architecture. std has one kind for this and EACCES.
+const EPERM: i32 = 1;
+
 /// Whether a name from the DNS may lead here: never back to ourselves or to nobody in particular.
 pub(crate) fn is_allowed(address: IpAddr, own: &[IpAddr], reach: Reach) -> bool {
     let address = address.to_canonical();
@@ -57,6 +60,17 @@ pub(crate) fn in_turn(addresses: Vec<IpAddr>, random: &Random) -> Vec<IpAddr> {
 /// Whether this host has no way to addresses of that family at all: such an attempt has cost nothing.
 pub(crate) fn is_no_route(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
+}
+
+/// What to say of a connection that was not made. The unit's address filter drops what goes to an address that is not allowed: the system
+/// call fails with EPERM or, for TCP, nothing ever comes back. The jail's refusal of a port is EACCES.
+pub(crate) fn explain(error: &io::Error, address: IpAddr) -> String {
+    let filtered = error.raw_os_error() == Some(EPERM);
+    if filtered || (error.kind() == io::ErrorKind::TimedOut && !is_public(address, &[], Reach::default())) {
+        format!("{error}; the unit postern-send allows public addresses only: IPAddressAllow={address} in a drop-in adds this one")
+    } else {
+        error.to_string()
+    }
 }
 
 /// Connects, from the first of `sources` that is of the same family and is ours.
@@ -116,6 +130,18 @@ mod tests {
         }
         assert!(is_public(ip("192.0.2.2"), &own, reach));
         assert!(is_allowed(ip("127.0.0.1"), &own, Reach { loopback: true, ..reach }));
+    }
+
+    #[test]
+    fn the_remedy_for_a_filtered_address_is_named() {
+        let words = |error: io::Error, address| explain(&error, ip(address));
+        let remedy = "IPAddressAllow=10.1.2.3";
+        assert!(words(io::ErrorKind::TimedOut.into(), "10.1.2.3").contains(remedy));
+        assert!(words(io::Error::from_raw_os_error(EPERM), "10.1.2.3").contains(remedy));
+        for error in [io::ErrorKind::ConnectionRefused.into(), io::Error::from_raw_os_error(13)] {
+            assert!(!words(error, "10.1.2.3").contains("IPAddressAllow"));
+        }
+        assert!(!words(io::ErrorKind::TimedOut.into(), "192.0.2.2").contains("IPAddressAllow"));
     }
 
     #[test]

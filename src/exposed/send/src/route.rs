@@ -2,7 +2,7 @@
 
 use crate::{
     attempt::{Attempt, Served},
-    connect::{self, in_turn, is_allowed, is_no_route},
+    connect::{self, explain, in_turn, is_allowed, is_no_route},
     dns::Answer,
     hosts::{self, Host, NoHost},
     limits::{MAX_ADDRESSES, MAX_HOSTS, MAX_SESSIONS},
@@ -342,7 +342,7 @@ impl<'a, 'l> Way<'a, 'l> {
                     if !is_no_route(&error) {
                         self.addresses = self.addresses.saturating_add(1);
                     }
-                    self.attempt.host_failed(false, peer.trace(Status(4, 4, 1), &format!("cannot connect: {error}")));
+                    self.attempt.host_failed(false, peer.trace(Status(4, 4, 1), &format!("cannot connect: {}", explain(&error, address))));
                     return None;
                 }
             };

@@ -132,7 +132,7 @@ async fn get(name: &Domain, dns: &Dns, settings: &Settings, own: &[IpAddr]) -> R
         let socket = match connect::connect(to, &settings.source_addresses, settings.limits.connect).await {
             Ok(socket) => socket,
             Err(error) => {
-                last = failed(format!("{to}: {error}"));
+                last = failed(format!("{to}: {}", connect::explain(&error, address)));
                 continue;
             }
         };
