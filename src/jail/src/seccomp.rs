@@ -265,7 +265,8 @@ fn conditional(class: Class) -> Result<Rules, Error> {
         {
             add(libc::SYS_setsockopt, option(libc::IPPROTO_TCP, name)?)?;
         }
-        for name in [libc::SO_KEEPALIVE, libc::SO_LINGER, libc::SO_REUSEADDR] {
+        // Not SO_LINGER: the last close of a socket that lingers waits, and a socket that was passed is closed by who received it.
+        for name in [libc::SO_KEEPALIVE, libc::SO_REUSEADDR] {
             add(libc::SYS_setsockopt, option(libc::SOL_SOCKET, name)?)?;
         }
     }
@@ -285,4 +286,58 @@ fn build(rules: Rules, otherwise: SeccompAction, matched: SeccompAction) -> Resu
 
 fn fail(error: impl std::fmt::Display) -> Error {
     Error::Seccomp(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
+
+    use super::*;
+    use std::{
+        net::TcpListener,
+        os::unix::process::ExitStatusExt,
+        process::{Command, ExitStatus},
+        time::Duration,
+    };
+
+    /// Runs one of the ignored tests below in a process of its own.
+    fn run(name: &str) -> ExitStatus {
+        let name = format!("seccomp::tests::{name}");
+        Command::new(std::env::current_exe().unwrap()).args(["--exact", &name, "--ignored", "--quiet"]).output().unwrap().status
+    }
+
+    /// A socket that lingers makes its last close wait for a stranger: whoever is sent one on an edge would stand still.
+    #[test]
+    fn no_socket_can_be_made_to_linger() {
+        assert!(run("session_keeps_alive").success());
+        for class in ["session_lingers", "client_lingers"] {
+            assert_eq!(run(class).signal(), Some(libc::SIGSYS), "{class}");
+        }
+    }
+
+    #[test]
+    #[ignore = "is run by another test, in a process that it may end"]
+    fn session_keeps_alive() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        install(Class::Session).unwrap();
+        rustix::net::sockopt::set_socket_keepalive(&socket, true).unwrap();
+    }
+
+    #[test]
+    #[ignore = "is run by another test, in a process that it may end"]
+    fn session_lingers() {
+        linger(Class::Session);
+    }
+
+    #[test]
+    #[ignore = "is run by another test, in a process that it may end"]
+    fn client_lingers() {
+        linger(Class::Client);
+    }
+
+    fn linger(class: Class) {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        install(class).unwrap();
+        rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::from_secs(60))).unwrap();
+    }
 }
