@@ -1,9 +1,10 @@
+use pure_index::bounded;
 use serde::{Deserialize, Serialize};
 
-/// At most `N` values; a peer that sends more has sent a malformed frame.
+/// At most `N` values; a peer that sends more has sent a malformed frame, which is not read beyond them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Vec<T>", into = "Vec<T>", bound(serialize = "T: Clone + Serialize", deserialize = "T: Deserialize<'de>"))]
-pub struct List<T, const N: usize>(Vec<T>);
+#[serde(transparent, bound(deserialize = "T: Deserialize<'de>"))]
+pub struct List<T, const N: usize>(#[serde(deserialize_with = "bounded::<_, _, N>")] Vec<T>);
 
 impl<T, const N: usize> List<T, N> {
     /// None when there are more than `N`.
@@ -40,13 +41,6 @@ impl<T, const N: usize> std::ops::Deref for List<T, N> {
     }
 }
 
-impl<T, const N: usize> TryFrom<Vec<T>> for List<T, N> {
-    type Error = TooMany;
-    fn try_from(values: Vec<T>) -> Result<Self, TooMany> {
-        Self::new(values).ok_or(TooMany(N))
-    }
-}
-
 impl<T, const N: usize> From<List<T, N>> for Vec<T> {
     fn from(list: List<T, N>) -> Vec<T> {
         list.0
@@ -68,8 +62,3 @@ impl<'a, T, const N: usize> IntoIterator for &'a List<T, N> {
         self.0.iter()
     }
 }
-
-/// More values than the list may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("more than {0} values")]
-pub struct TooMany(usize);

@@ -78,9 +78,9 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
     postcard::to_stdvec(value).map_err(|_| Error::Malformed("cannot be encoded"))
 }
 
-/// Decodes exactly one value; trailing bytes are refused.
+/// Decodes exactly one value; trailing bytes are refused. Its lists take [`pure_index::MAX_LISTS`] bytes at most.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    match postcard::take_from_bytes(bytes) {
+    match pure_index::within_limits(|| postcard::take_from_bytes(bytes)) {
         Ok((value, [])) => Ok(value),
         Ok(_) => Err(Error::Malformed("bytes after the end")),
         Err(_) => Err(Error::Malformed("not of this edge")),

@@ -4,8 +4,10 @@
 //! The parts are a tree by construction: [`Structure::new`] refuses a child that does not come after its parent, is not strictly
 //! inside the parent's range, or has more than [`MAX_DEPTH`] ancestors. The same check runs whenever a structure is decoded.
 
+mod bounded;
 mod structure;
 
+pub use bounded::{MAX_LISTS, bounded, within_limits};
 pub use structure::{Disposition, Encoding, Field, Malformed, Part, PartKind, Span, Structure};
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,14 @@ pub const MAX_ADDRESSES: usize = 1_000;
 pub const MAX_STRING: usize = 8 * 1024;
 /// Message identifiers kept from `References` and `In-Reply-To` together.
 pub const MAX_REFERENCES: usize = 200;
+/// Parameters of one Content-Type or Content-Disposition.
+pub const MAX_PARAMETERS: usize = 64;
+/// Tags of one Content-Language.
+pub const MAX_LANGUAGES: usize = 32;
+/// `Delivered-To` fields of one message that are kept.
+pub const MAX_DELIVERED_TO: usize = 100;
+/// Header fields of one message that are searched: those it came with, and those that were put in front of it.
+pub const MAX_SEARCH_FIELDS: usize = MAX_FIELDS + 24;
 /// Bytes of decoded text kept for searching bodies.
 pub const MAX_SEARCH_TEXT: usize = 1024 * 1024;
 /// Bytes of decoded header text kept for searching.
@@ -36,16 +46,22 @@ pub struct Envelope {
     /// `Subject`.
     pub subject: Option<ByteBuf>,
     /// `From`.
+    #[serde(deserialize_with = "bounded::<_, _, MAX_ADDRESSES>")]
     pub from: Vec<EnvelopeAddress>,
     /// `Sender`, or `From` when absent.
+    #[serde(deserialize_with = "bounded::<_, _, MAX_ADDRESSES>")]
     pub sender: Vec<EnvelopeAddress>,
     /// `Reply-To`, or `From` when absent.
+    #[serde(deserialize_with = "bounded::<_, _, MAX_ADDRESSES>")]
     pub reply_to: Vec<EnvelopeAddress>,
     /// `To`.
+    #[serde(deserialize_with = "bounded::<_, _, MAX_ADDRESSES>")]
     pub to: Vec<EnvelopeAddress>,
     /// `Cc`.
+    #[serde(deserialize_with = "bounded::<_, _, MAX_ADDRESSES>")]
     pub cc: Vec<EnvelopeAddress>,
     /// `Bcc`.
+    #[serde(deserialize_with = "bounded::<_, _, MAX_ADDRESSES>")]
     pub bcc: Vec<EnvelopeAddress>,
     /// `In-Reply-To`.
     pub in_reply_to: Option<ByteBuf>,
@@ -68,6 +84,7 @@ pub struct EnvelopeAddress {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SearchText {
     /// Name and value of the fields of the message's own header, in order.
+    #[serde(deserialize_with = "bounded::<_, _, MAX_SEARCH_FIELDS>")]
     pub headers: Vec<(String, String)>,
     /// The text of the text parts, separated by newlines.
     pub body: String,
@@ -85,6 +102,7 @@ pub struct MessageIndex {
     /// `Message-ID` without its brackets, if well-formed.
     pub message_id: Option<String>,
     /// `References` then `In-Reply-To`, without brackets, oldest first, at most [`MAX_REFERENCES`].
+    #[serde(deserialize_with = "bounded::<_, _, MAX_REFERENCES>")]
     pub references: Vec<String>,
     /// The subject without reply and forward marks (RFC 5256 2.1), decoded and folded.
     pub base_subject: String,
@@ -104,12 +122,14 @@ pub struct Identity {
     /// Number of `From` fields; RFC 5322 3.6 wants exactly one.
     pub from_fields: u32,
     /// Every addr-spec in From, Sender, Resent-From and Resent-Sender.
+    #[serde(deserialize_with = "bounded::<_, _, MAX_ADDRESSES>")]
     pub authors: Vec<String>,
     /// Whether one of those fields could not be read completely.
     pub unreadable: bool,
     /// Number of `Received` fields (RFC 5321 6.3).
     pub received_fields: u32,
     /// Values of `Delivered-To` fields, for loop detection.
+    #[serde(deserialize_with = "bounded::<_, _, MAX_DELIVERED_TO>")]
     pub delivered_to: Vec<String>,
     /// Whether there is a `Date` and a `Message-ID` field.
     pub has_date: bool,

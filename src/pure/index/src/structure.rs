@@ -1,4 +1,4 @@
-use crate::{Envelope, MAX_DEPTH, MAX_FIELDS, MAX_PARTS};
+use crate::{Envelope, MAX_DEPTH, MAX_FIELDS, MAX_LANGUAGES, MAX_PARAMETERS, MAX_PARTS, bounded};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -59,6 +59,7 @@ pub struct Disposition {
     /// `inline`, `attachment`, ...
     pub kind: ByteBuf,
     /// Its parameters.
+    #[serde(deserialize_with = "bounded::<_, _, MAX_PARAMETERS>")]
     pub params: Vec<(ByteBuf, ByteBuf)>,
 }
 
@@ -91,6 +92,7 @@ pub struct Part {
     /// `plain` of `text/plain`.
     pub subtype: ByteBuf,
     /// Content-Type's parameters.
+    #[serde(deserialize_with = "bounded::<_, _, MAX_PARAMETERS>")]
     pub params: Vec<(ByteBuf, ByteBuf)>,
     /// Content-ID.
     pub id: Option<ByteBuf>,
@@ -103,18 +105,20 @@ pub struct Part {
     /// Content-Disposition.
     pub disposition: Option<Disposition>,
     /// Content-Language.
+    #[serde(deserialize_with = "bounded::<_, _, MAX_LANGUAGES>")]
     pub language: Vec<ByteBuf>,
     /// Content-Location.
     pub location: Option<ByteBuf>,
     /// The fields of `header`.
+    #[serde(deserialize_with = "bounded::<_, _, MAX_FIELDS>")]
     pub fields: Vec<Field>,
     /// For the root of an embedded message: its envelope.
     pub envelope: Option<Box<Envelope>>,
 }
 
 /// The parts in the order of their headers; the first is the message itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Vec<Part>", into = "Vec<Part>")]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(into = "Vec<Part>")]
 pub struct Structure(Vec<Part>);
 
 /// The parts are not a tree inside the message.
@@ -206,10 +210,9 @@ impl Structure {
     }
 }
 
-impl TryFrom<Vec<Part>> for Structure {
-    type Error = Malformed;
-    fn try_from(parts: Vec<Part>) -> Result<Self, Malformed> {
-        Self::new(parts)
+impl<'de> Deserialize<'de> for Structure {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(bounded::<_, _, MAX_PARTS>(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 

@@ -3,9 +3,9 @@
 /// Longest boundary honoured. RFC 2046 5.1.1 allows 70; a line of RFC 5322 2.1.1 cannot hold more than this.
 pub const MAX_BOUNDARY: usize = 998;
 /// Parameters kept of one Content-Type or Content-Disposition.
-pub const MAX_PARAMETERS: usize = 64;
+pub const MAX_PARAMETERS: usize = pure_index::MAX_PARAMETERS;
 /// Tags kept of one Content-Language.
-pub const MAX_LANGUAGES: usize = 32;
+pub const MAX_LANGUAGES: usize = pure_index::MAX_LANGUAGES;
 /// Longest field value that is read; what follows is as if it were not there.
 pub const MAX_VALUE: usize = 128 * 1024;
 /// Header fields indexed in one message, all its parts together.
@@ -18,7 +18,7 @@ pub const ELEMENT_COST: usize = 32;
 /// Longest message identifier that is kept (RFC 5322 2.1.1).
 pub const MAX_MESSAGE_ID: usize = 998;
 /// `Delivered-To` values kept.
-pub const MAX_DELIVERED_TO: usize = 100;
+pub const MAX_DELIVERED_TO: usize = pure_index::MAX_DELIVERED_TO;
 /// Bytes of encoded text that are read for searching, all parts together.
 pub const MAX_TEXT_INPUT: usize = 16 * 1024 * 1024;
 /// Bytes of attachment names and embedded subjects kept for searching.

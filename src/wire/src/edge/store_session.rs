@@ -5,6 +5,7 @@
 
 use crate::{Edge, List};
 use pure_addr::{MailboxName, Text};
+use pure_index::{MAX_REFERENCES, bounded};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -244,6 +245,7 @@ pub struct SortKeys {
     /// Message-ID.
     pub message_id: String,
     /// References, oldest first.
+    #[serde(deserialize_with = "bounded::<_, _, MAX_REFERENCES>")]
     pub references: Vec<String>,
 }
 
