@@ -220,8 +220,7 @@ struct Collapser {
 impl Collapser {
     fn push(&mut self, mut text: &str, out: &mut String, limit: usize) {
         loop {
-            // Most of most texts: a run of visible ASCII, which is taken whole.
-            let run = text.bytes().position(|b| !b.is_ascii_graphic()).unwrap_or(text.len());
+            let run = plain(text.as_bytes());
             let (word, rest) = text.split_at_checked(run).unwrap_or((text, ""));
             if !word.is_empty() {
                 let Some(room) = limit.checked_sub(out.len()).filter(|room| *room > 0) else { return };
@@ -252,10 +251,46 @@ impl Collapser {
     }
 }
 
+/// How much of the beginning stays as it is, which is most of most texts: words of visible ASCII with one blank between two.
+fn plain(text: &[u8]) -> usize {
+    let mut blank = true;
+    for (at, byte) in text.iter().enumerate() {
+        if *byte == b' ' && !blank {
+            blank = true;
+        } else if byte.is_ascii_graphic() {
+            blank = false;
+        } else {
+            return at.saturating_sub(usize::from(blank && at > 0));
+        }
+    }
+    text.len().saturating_sub(usize::from(blank && !text.is_empty()))
+}
+
 fn collapse(text: &str, out: &mut String, limit: usize) {
     Collapser::default().push(text, out, limit);
 }
 
 fn truncate(text: &mut String, limit: usize) {
     text.truncate(text.floor_char_boundary(limit));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wherever the text is cut into pieces, the words come out with one blank between two.
+    #[test]
+    fn every_run_of_white_space_is_one_blank_also_across_pieces() {
+        for text in
+            ["", " ", "a", " a", "a ", "a b", "a  b", " a \r\n b ", "\u{0}x\u{7f}y", "Grüße  aus\u{a0}Köln", "- - \t-", "a \u{85} b"]
+        {
+            let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
+            for (cut, _) in text.char_indices().chain([(text.len(), ' ')]) {
+                let (mut out, mut collapser) = (String::new(), Collapser::default());
+                collapser.push(&text[..cut], &mut out, usize::MAX);
+                collapser.push(&text[cut..], &mut out, usize::MAX);
+                assert_eq!(out, words.join(" "), "{text:?} cut at {cut}");
+            }
+        }
+    }
 }
