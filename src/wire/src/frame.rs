@@ -2,7 +2,7 @@
 
 use crate::Error;
 use pure_addr::Text;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 /// Bytes of a body inside the datagram; the default send buffer of the kernel holds one such frame.
 pub const MAX_INLINE: usize = 128 * 1024;
@@ -79,7 +79,7 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
 }
 
 /// Decodes exactly one value; trailing bytes are refused. Its lists take [`pure_index::MAX_LISTS`] bytes at most.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
     match pure_index::within_limits(|| postcard::take_from_bytes(bytes)) {
         Ok((value, [])) => Ok(value),
         Ok(_) => Err(Error::Malformed("bytes after the end")),

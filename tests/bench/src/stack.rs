@@ -117,8 +117,9 @@ impl Stack {
         fs::write(&password_file, passwords)?;
         let meter = Meter::new(&format!("postern-{mailboxes}"))?;
         let run = state.join("run");
+        // It ends with the bench, however that ends.
         let command = format!(
-            "{} && exec {} up --json --port-base 0 --bin {} --state {} --config {} --accounts {}",
+            "{} && exec setpriv --pdeathsig TERM {} up --json --port-base 0 --bin {} --state {} --config {} --accounts {}",
             meter.join_command(),
             bin.join("postern").display(),
             bin.display(),

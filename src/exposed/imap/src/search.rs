@@ -12,6 +12,7 @@ use pure_imap::{
     thread::{self, ThreadRow},
 };
 use pure_index::fold;
+use serde::Deserialize;
 use serde_bytes::ByteBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 use wire::{
@@ -89,7 +90,7 @@ pub(crate) async fn sort(conn: &mut Connection, account: &mut Account, keys: &[S
         let mut out = SortRow { seq, uid: row.uid, arrival: row.received_at.unwrap_or(0), ..SortRow::default() };
         out.size = row.size.map_or(0, u64::from);
         out.sent = row.sent_at;
-        if let Some(texts) = texts_of(row.sort) {
+        if let Some(texts) = row.sort.as_ref().map(texts_of::<String>) {
             (out.subject, out.from, out.to, out.cc) = (texts.subject, texts.from, texts.to, texts.cc);
         }
         rows.push(out);
@@ -115,20 +116,19 @@ pub(crate) async fn thread(
     if uids.count() > u64::try_from(limits::SORT_TEXT_ROWS).unwrap_or(u64::MAX) {
         return Ok(Answer::no("LIMIT", "Too many messages"));
     }
-    let mut rows: Vec<ThreadRow<String>> = Vec::new();
+    let mut found: Vec<(u32, i64, ByteBuf)> = Vec::new();
     each_row(account, &uids, Want::SORT.union(Want::SENT), |selected, row| {
-        let (Some(seq), Some(texts)) = (selected.map.seq(row.uid), texts_of(row.sort)) else { return };
-        rows.push(ThreadRow {
-            number: if query.uid { row.uid } else { seq },
-            date: row.sent_at.unwrap_or_default(),
-            message_id: Some(texts.message_id).filter(|id| !id.is_empty()),
-            // The index keeps the subject without its marks; who refers to others is a reply.
-            is_reply: !texts.references.is_empty(),
-            references: texts.references,
-            subject: texts.subject,
-        });
+        let (Some(seq), Some(keys)) = (selected.map.seq(row.uid), row.sort) else { return };
+        found.push((if query.uid { row.uid } else { seq }, row.sent_at.unwrap_or_default(), keys));
     })
     .await?;
+    let row = |(number, date, keys)| {
+        let SortKeys { message_id, references, subject, .. } = texts_of::<&str>(keys);
+        // The index keeps the subject without its marks; who refers to others is a reply.
+        let is_reply = !references.is_empty();
+        ThreadRow { number, date, message_id: Some(message_id).filter(|id| !id.is_empty()), references, subject, is_reply }
+    };
+    let rows: Vec<ThreadRow<'_>> = found.iter().map(|(number, date, keys)| row((*number, *date, keys))).collect();
     let forest = match algorithm {
         ThreadAlgorithm::OrderedSubject => thread::ordered_subject(&rows),
         ThreadAlgorithm::References => thread::references(&rows),
@@ -138,8 +138,8 @@ pub(crate) async fn thread(
 }
 
 /// What the store keeps encoded; a message whose keys cannot be read sorts as one without.
-fn texts_of(encoded: Option<ByteBuf>) -> Option<SortKeys> {
-    encoded.map(|bytes| wire::decode(&bytes).unwrap_or_default())
+fn texts_of<'a, S: Default + Deserialize<'a>>(encoded: &'a ByteBuf) -> SortKeys<S> {
+    wire::decode(encoded).unwrap_or_default()
 }
 
 /// The UIDs that match, of those that the client knows.

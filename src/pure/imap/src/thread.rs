@@ -1,21 +1,21 @@
 //! THREAD (RFC 5256 3): messages arranged into trees, without recursion.
 
 use crate::Out;
-use std::{collections::HashMap, hash::Hash};
+use std::collections::HashMap;
 
-/// What one message is threaded by. `I` is a message identifier, or something that stands for one.
+/// What one message is threaded by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ThreadRow<I> {
+pub struct ThreadRow<'t> {
     /// The number to answer with.
     pub number: u32,
     /// `Date`, or INTERNALDATE when there is none.
     pub date: i64,
     /// `Message-ID`.
-    pub message_id: Option<I>,
+    pub message_id: Option<&'t str>,
     /// `References`, or `In-Reply-To`; oldest first, at most [`pure_index::MAX_REFERENCES`].
-    pub references: Vec<I>,
+    pub references: Vec<&'t str>,
     /// Base subject.
-    pub subject: String,
+    pub subject: &'t str,
     /// Whether the subject had a mark of a reply or forward.
     pub is_reply: bool,
 }
@@ -40,17 +40,17 @@ pub struct Forest {
 }
 
 /// RFC 5256 3 ORDEREDSUBJECT: by subject, the oldest message of a subject on top of all others.
-pub fn ordered_subject<I>(rows: &[ThreadRow<I>]) -> Forest {
+pub fn ordered_subject(rows: &[ThreadRow<'_>]) -> Forest {
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by(|a, b| match (rows.get(*a), rows.get(*b)) {
-        (Some(a), Some(b)) => a.subject.cmp(&b.subject).then(a.date.cmp(&b.date)).then(a.number.cmp(&b.number)),
+        (Some(a), Some(b)) => a.subject.cmp(b.subject).then(a.date.cmp(&b.date)).then(a.number.cmp(&b.number)),
         _ => std::cmp::Ordering::Equal,
     });
     let mut build = Builder { rows, nodes: vec![] };
     let mut roots: Vec<usize> = vec![];
     for row in order {
         let node = build.add(Some(row));
-        match roots.last().copied().filter(|root| build.subject(*root) == rows.get(row).map(|r| r.subject.as_str())) {
+        match roots.last().copied().filter(|root| build.subject(*root) == rows.get(row).map(|r| r.subject)) {
             Some(root) => build.link(root, node),
             None => roots.push(node),
         }
@@ -60,7 +60,7 @@ pub fn ordered_subject<I>(rows: &[ThreadRow<I>]) -> Forest {
 }
 
 /// RFC 5256 3 REFERENCES.
-pub fn references<I: Hash + Eq + Clone>(rows: &[ThreadRow<I>]) -> Forest {
+pub fn references(rows: &[ThreadRow<'_>]) -> Forest {
     let mut build = Builder { rows, nodes: vec![] };
     build.link_references();
     let roots: Vec<usize> = (0..build.nodes.len()).filter(|n| build.nodes.get(*n).is_some_and(|node| node.parent.is_none())).collect();
@@ -74,18 +74,18 @@ pub fn references<I: Hash + Eq + Clone>(rows: &[ThreadRow<I>]) -> Forest {
     build.finish(roots)
 }
 
-struct Builder<'r, I> {
-    rows: &'r [ThreadRow<I>],
+struct Builder<'r> {
+    rows: &'r [ThreadRow<'r>],
     nodes: Vec<Node>,
 }
 
-impl<I> Builder<'_, I> {
+impl<'r> Builder<'r> {
     fn add(&mut self, row: Option<usize>) -> usize {
         self.nodes.push(Node { row, parent: None, children: vec![] });
         self.nodes.len() - 1
     }
 
-    fn row(&self, node: usize) -> Option<&ThreadRow<I>> {
+    fn row(&self, node: usize) -> Option<&'r ThreadRow<'r>> {
         self.rows.get(self.nodes.get(node)?.row?)
     }
 
@@ -94,12 +94,12 @@ impl<I> Builder<'_, I> {
     }
 
     /// The message of a node; of its first child when it has none itself (RFC 5256 3 step 4).
-    fn first_row(&self, node: usize) -> Option<&ThreadRow<I>> {
+    fn first_row(&self, node: usize) -> Option<&'r ThreadRow<'r>> {
         self.row(node).or_else(|| self.row(*self.nodes.get(node)?.children.first()?))
     }
 
     fn subject(&self, node: usize) -> Option<&str> {
-        self.first_row(node).map(|row| row.subject.as_str())
+        self.first_row(node).map(|row| row.subject)
     }
 
     fn key(&self, node: usize) -> (i64, u32) {
@@ -189,7 +189,7 @@ impl<I> Builder<'_, I> {
         let subject_of = |this: &Self, node: usize| -> Option<&str> {
             let at = this.nodes.get(node)?;
             let row = at.row.or_else(|| this.nodes.get(*at.children.first()?)?.row)?;
-            rows.get(row).map(|row| row.subject.as_str()).filter(|subject| !subject.is_empty())
+            rows.get(row).map(|row| row.subject).filter(|subject| !subject.is_empty())
         };
         let is_reply = |this: &Self, node: usize| this.first_row(node).is_some_and(|row| row.is_reply);
         let mut table: HashMap<&str, usize> = HashMap::new();
@@ -240,14 +240,14 @@ impl<I> Builder<'_, I> {
     }
 }
 
-impl<I: Hash + Eq + Clone> Builder<'_, I> {
+impl Builder<'_> {
     /// Steps 1 and 2.
     fn link_references(&mut self) {
         let rows = self.rows;
-        let mut by_id: HashMap<&I, usize> = HashMap::new();
+        let mut by_id: HashMap<&str, usize> = HashMap::new();
         for (index, row) in rows.iter().enumerate() {
             // 1.A: a second message of the same identifier stands alone.
-            let known = row.message_id.as_ref().and_then(|id| by_id.get(id).copied());
+            let known = row.message_id.and_then(|id| by_id.get(id).copied());
             let own = match known.filter(|node| self.is_dummy(*node)) {
                 Some(node) => {
                     if let Some(node) = self.nodes.get_mut(node) {
@@ -257,7 +257,7 @@ impl<I: Hash + Eq + Clone> Builder<'_, I> {
                 }
                 None => self.add(Some(index)),
             };
-            if let (None, Some(id)) = (known, &row.message_id) {
+            if let (None, Some(id)) = (known, row.message_id) {
                 by_id.insert(id, own);
             }
             let mut before: Option<usize> = None;
@@ -342,13 +342,13 @@ pub fn thread_response(out: &mut Out, forest: &Forest) {
 mod tests {
     use super::*;
 
-    fn row(number: u32, id: &str, references: &[&str], subject: &str) -> ThreadRow<String> {
+    fn row<'t>(number: u32, id: &'t str, references: &[&'t str], subject: &'t str) -> ThreadRow<'t> {
         ThreadRow {
             number,
             date: i64::from(number),
-            message_id: (!id.is_empty()).then(|| id.to_owned()),
-            references: references.iter().map(|r| (*r).to_owned()).collect(),
-            subject: subject.trim_start_matches("re:").to_owned(),
+            message_id: (!id.is_empty()).then_some(id),
+            references: references.to_vec(),
+            subject: subject.trim_start_matches("re:"),
             is_reply: subject.starts_with("re:"),
         }
     }
@@ -371,7 +371,7 @@ mod tests {
             row(7, "g", &["gone"], ""),
         ];
         assert_eq!(text(&references(&rows)), "* THREAD (1 (2 3)(4))((5)(6))(7)");
-        assert_eq!(text(&references::<String>(&[])), "* THREAD");
+        assert_eq!(text(&references(&[])), "* THREAD");
     }
 
     #[test]
@@ -398,22 +398,16 @@ mod tests {
         }
         let many: Vec<String> = (0..100_000).map(|n| format!("r{n}")).collect();
         let mut long = row(1, "a", &[], "");
-        long.references = many;
+        long.references = many.iter().map(String::as_str).collect();
         assert_eq!(text(&references(&[long])), "* THREAD (1)");
     }
 
     #[test]
     fn a_long_chain_is_no_recursion() {
-        let rows: Vec<_> = (1..=20_000u32)
-            .map(|n| {
-                row(
-                    n,
-                    &format!("m{n}"),
-                    &if n > 1 { vec![format!("m{}", n - 1)] } else { vec![] }.iter().map(String::as_str).collect::<Vec<_>>(),
-                    "",
-                )
-            })
-            .collect();
+        let names: Vec<String> = (0..=20_000).map(|n| format!("m{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        // Each refers to the one before it.
+        let rows: Vec<_> = (1u32..).zip(names.windows(2)).map(|(n, pair)| row(n, pair[1], &pair[..1], "")).collect();
         let text_of = text(&references(&rows));
         assert_eq!(text_of.split([' ', '(', ')']).filter(|w| w.parse::<u32>().is_ok()).count(), 20_000);
     }

@@ -229,24 +229,25 @@ pub struct Row {
     pub preview: Option<String>,
 }
 
-/// What SORT and THREAD compare (RFC 5256), decoded and folded.
+/// What SORT and THREAD compare (RFC 5256), decoded and folded. Whoever only looks takes it as it stands in the frame, `SortKeys<&str>`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SortKeys {
+#[serde(bound(deserialize = "S: Deserialize<'de>"))]
+pub struct SortKeys<S = String> {
     /// `Date`, 0 when unreadable; what is sorted by is [`Row::sent_at`].
     pub sent_at: i64,
     /// Base subject (RFC 5256 2.1).
-    pub subject: String,
+    pub subject: S,
     /// Mailbox of the first From, To and Cc address.
-    pub from: String,
+    pub from: S,
     /// See `from`.
-    pub to: String,
+    pub to: S,
     /// See `from`.
-    pub cc: String,
+    pub cc: S,
     /// Message-ID.
-    pub message_id: String,
+    pub message_id: S,
     /// References, oldest first.
     #[serde(deserialize_with = "bounded::<_, _, MAX_REFERENCES>")]
-    pub references: Vec<String>,
+    pub references: Vec<S>,
 }
 
 /// How flags change.
