@@ -43,13 +43,25 @@ pub(crate) struct Inherited {
     pub(crate) state: Option<PathBuf>,
     pub(crate) edges: PathBuf,
     pub(crate) credentials_dir: PathBuf,
+    pub(crate) boot: Option<u64>,
 }
 
 pub(crate) fn take(profile: &Profile) -> Result<Inherited, Error> {
     let credentials_dir = path("CREDENTIALS_DIRECTORY")?;
     let state = if profile.state { Some(path("STATE_DIRECTORY")?) } else { None };
     let edges = env::var_os("POSTERN_EDGES").map_or_else(|| PathBuf::from("/run/postern"), PathBuf::from);
-    Ok(Inherited { fds: listen_fds()?, state, edges, credentials_dir })
+    let boot = if profile.state { boot_id() } else { None };
+    Ok(Inherited { fds: listen_fds()?, state, edges, credentials_dir, boot })
+}
+
+/// The kernel's identifier of this start of the machine, random(4).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// From systemd's `%b` where the unit hides the kernel's own file (`ProcSubset=pid`). Read now: Landlock hides it everywhere.
+fn boot_id() -> Option<u64> {
+    let text = env::var("POSTERN_BOOT_ID").ok().or_else(|| fs::read_to_string(BOOT_ID).ok())?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    if digits.len() == 16 { u64::from_str_radix(&digits, 16).ok() } else { None }
 }
 
 fn path(variable: &str) -> Result<PathBuf, Error> {

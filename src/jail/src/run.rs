@@ -68,6 +68,11 @@ impl Process {
         self.inherited.state.clone().ok_or_else(|| Error::Environment("this daemon has no state directory".into()))
     }
 
+    /// Which start of the machine this is: a number unlike that of any other; none where it is not known. Only with a state directory.
+    pub fn boot_id(&self) -> Option<u64> {
+        self.inherited.boot
+    }
+
     /// One credential, read now.
     pub fn credential(&self, name: &str) -> Result<Option<Secret>, Error> {
         inherit::credential(&self.inherited.credentials_dir, name)

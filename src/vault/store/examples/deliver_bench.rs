@@ -49,7 +49,7 @@ fn main() -> Result<(), Failure> {
 
 async fn bench(messages: u64, max_open: usize, dir: &Path) -> Result<(), Failure> {
     let mut out = io::stdout();
-    let store = Store::open(dir, Options { max_open, ..Options::new(50 << 20, LIFE, Client::new(dir.join("scan"))) })?;
+    let store = Store::open(dir, Options { max_open, ..Options::new(50 << 20, LIFE, None, Client::new(dir.join("scan"))) })?;
     tokio::spawn(serve::<StoreDeliver, _>(listener(&dir.join("deliver"))?, Arc::new(Deliver(store.clone()))));
     tokio::spawn(serve::<StoreGrant, _>(listener(&dir.join("grant"))?, Arc::new(Grant(store.clone()))));
     tokio::spawn(store.clone().keep_house());

@@ -9,9 +9,7 @@
 use crate::{
     boxes::Boxes,
     error::{Result, StoreError},
-    limits::{
-        BOOT_SLACK, GARBAGE_GRACE, MAX_ACCOUNT_KEYWORDS, MAX_GARBAGE, NUMBERS_LEFT_OUT, PAGE_CACHE_KIB, STATEMENTS, WAL_BACKSTOP_PAGES,
-    },
+    limits::{GARBAGE_GRACE, MAX_ACCOUNT_KEYWORDS, MAX_GARBAGE, NUMBERS_LEFT_OUT, PAGE_CACHE_KIB, STATEMENTS, WAL_BACKSTOP_PAGES},
     schema,
     segment::{self, Body, Segments},
     store::lost,
@@ -81,7 +79,7 @@ pub(crate) struct State {
     pub(crate) durable_email: i64,
     /// Emails up to this number are in the text index.
     pub(crate) indexed_email: i64,
-    /// When the machine was started that wrote this, in seconds since 1970.
+    /// Which start of the machine wrote this; 0 for one without a number.
     pub(crate) boot: i64,
 }
 
@@ -131,7 +129,7 @@ pub(crate) struct Account {
 
 impl Account {
     /// Opens the account in this directory, or makes it. `first`: no other opening came before in this process.
-    pub(crate) fn open(path: &Path, now: i64, boot: i64, first: bool) -> Result<Self> {
+    pub(crate) fn open(path: &Path, now: i64, boot: Option<u64>, first: bool) -> Result<Self> {
         let created = make_dir(path)?;
         let file = path.join("index.db");
         // SQLite gives its other files the mode of this one.
@@ -216,8 +214,8 @@ impl Account {
     }
 
     /// What an earlier process left: messages whose bytes did not reach the disk, and segments of transactions that never were.
-    fn recover(&mut self, boot: i64, numbers_lost: bool) -> Result<()> {
-        if numbers_lost || self.state.boot.abs_diff(boot) > BOOT_SLACK {
+    fn recover(&mut self, boot: Option<u64>, numbers_lost: bool) -> Result<()> {
+        if numbers_lost || boot.is_none_or(|boot| self.state.boot != stored(boot)) {
             self.write(|account| account.skip_numbers(boot))?;
         }
         let mut broken = Vec::new();
@@ -264,8 +262,8 @@ impl Account {
 
     /// After a power cut, the newest UIDs and modification sequences that clients saw may not have reached the disk. None of them may be
     /// given again to something else, so some are left out.
-    fn skip_numbers(&mut self, boot: i64) -> Result<()> {
-        self.state.boot = boot;
+    fn skip_numbers(&mut self, boot: Option<u64>) -> Result<()> {
+        self.state.boot = boot.map_or(0, stored);
         self.state.modseq = self.state.modseq.saturating_add(i64::from(NUMBERS_LEFT_OUT));
         self.state.next_email = self.state.next_email.saturating_add(i64::from(NUMBERS_LEFT_OUT));
         self.boxes.skip_uids(NUMBERS_LEFT_OUT);
@@ -442,6 +440,10 @@ impl Account {
     /// Notes bytes nobody refers to any more; they are released once that is on disk and no session can be reading them.
     pub(crate) fn discard(&mut self, segment: u32, offset: u64, len: u64, now: i64) -> Result<()> {
         self.live(segment, -1);
+        if len == 0 {
+            // Of no bytes, as none is stored any more: the next message is at the same place.
+            return Ok(());
+        }
         self.db
             .prepare_cached("INSERT INTO garbage(segment, offset, len, since) VALUES(?, ?, ?, ?)")?
             .execute(params![segment, offset, len, now])?;
@@ -538,6 +540,11 @@ impl Account {
     }
 }
 
+/// The number of a start of the machine in SQLite's signed integers.
+fn stored(boot: u64) -> i64 {
+    boot.cast_signed()
+}
+
 fn must_sync(dir: &File) {
     dir.sync_all().unwrap_or_else(|error| lost(&error));
 }
@@ -581,10 +588,10 @@ fn connect(file: &Path) -> Result<Connection> {
     Ok(db)
 }
 
-fn fill(db: &Connection, now: i64, boot: i64) -> Result<()> {
+fn fill(db: &Connection, now: i64, boot: Option<u64>) -> Result<()> {
     // UIDVALIDITY grows from the time of creation, so that an account that was lost and made again has other ones.
     let seed = u32::try_from(now).unwrap_or(1).max(1);
-    db.execute("INSERT INTO state VALUES(1, 1, 1, 1, ?, 0, 0, 1, 0, 0, ?, 0)", params![seed, boot])?;
+    db.execute("INSERT INTO state VALUES(1, 1, 1, 1, ?, 0, 0, 1, 0, 0, ?, 0)", params![seed, boot.map_or(0, stored)])?;
     db.execute("INSERT INTO segment(id, live) VALUES(1, 0)", [])?;
     crate::boxes::fill(db)
 }

@@ -95,7 +95,5 @@ pub const SEARCH_TIME: Duration = Duration::from_secs(60);
 /// Messages read into memory at a time by requests that change many.
 pub const CHANGE_STEP: usize = 4_096;
 
-/// Seconds by which the time of the machine's start may seem to differ without another start.
-pub const BOOT_SLACK: u64 = 120;
 /// UIDs and modification sequences that are left out after another start of the machine; more than can be given between two syncs.
 pub const NUMBERS_LEFT_OUT: u32 = 65_536;

@@ -35,7 +35,7 @@ fn start(mut process: Process) -> Result<impl Future<Output = Result<(), Failure
     let scan = Client::new(process.edge(ScanForStore::NAME));
     // Without randomness there is no start: an unsynced delivery of an earlier process might pass for one of ours.
     let life = Life(getrandom::u64()?);
-    let store = Store::open(&process.state()?, Options::new(process.config.limits.message_size.bytes(), life, scan))?;
+    let store = Store::open(&process.state()?, Options::new(process.config.limits.message_size.bytes(), life, process.boot_id(), scan))?;
     let mut shutdown = process.shutdown();
     Ok(async move {
         let end = store.clone();

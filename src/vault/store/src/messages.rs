@@ -5,7 +5,9 @@ use crate::{
     error::{Result, StoreError},
     limits::{CHANGE_STEP, MAX_MESSAGES, MAX_VANISHED},
     prepare::{Prepared, thread_keys},
+    schema,
     segment::Body,
+    session::SYSTEM_FLAGS,
     uids,
 };
 use pure_addr::{MailboxName, Text};
@@ -119,17 +121,13 @@ impl Account {
     /// The conversation of a new email (RFC 8621 3): that of the oldest mail sharing a key, or its own.
     fn thread(&mut self, email: i64, keys: &[i64]) -> Result<i64> {
         let mut found: Option<i64> = None;
-        let mut missing = Vec::new();
         for key in keys {
             let known = self.db.prepare_cached("SELECT thread FROM thread_ref WHERE key = ?")?.query_row([key], |r| r.get(0)).optional()?;
-            match known {
-                Some(thread) => found = Some(found.map_or(thread, |f| f.min(thread))),
-                None => missing.push(*key),
-            }
+            found = found.into_iter().chain(known).min();
         }
         let thread = found.unwrap_or(email);
-        for key in missing {
-            self.db.prepare_cached("INSERT INTO thread_ref(key, thread) VALUES(?, ?)")?.execute([key, thread])?;
+        for key in keys {
+            schema::refer(&self.db, *key, thread)?;
         }
         Ok(thread)
     }
@@ -205,6 +203,7 @@ impl Account {
         unchanged_since: Option<i64>,
     ) -> Result<FlagsSet> {
         self.boxes.get(mailbox)?;
+        let system = SystemFlags(system.0 & SYSTEM_FLAGS);
         self.write(|account| {
             let given = match change {
                 // What nobody has set needs no number to be removed.
@@ -311,19 +310,17 @@ impl Account {
         if kept > 0 {
             return Ok(());
         }
-        let (segment, offset, len, thread, sort): (u32, u64, u64, i64, Vec<u8>) = self
+        let (segment, offset, len, sort): (u32, u64, u64, Vec<u8>) = self
             .db
-            .prepare_cached("DELETE FROM email WHERE id = ? RETURNING segment, offset, len, thread, sort")?
-            .query_row([email], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?)))?;
+            .prepare_cached("DELETE FROM email WHERE id = ? RETURNING segment, offset, len, sort")?
+            .query_row([email], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?;
         self.db.prepare_cached("DELETE FROM search WHERE email = ?")?.execute([email])?;
         self.unindex(email)?;
         self.discard(segment, offset, len, now)?;
-        let alone =
-            self.db.prepare_cached("SELECT 1 FROM email WHERE thread = ? LIMIT 1")?.query_row([thread], |_| Ok(())).optional()?.is_none();
-        if alone {
-            let sort: SortKeys = decode(&sort)?;
-            for key in thread_keys(&sort) {
-                self.db.prepare_cached("DELETE FROM thread_ref WHERE key = ? AND thread = ?")?.execute([key, thread])?;
+        for key in decode::<SortKeys>(&sort).map(|sort| thread_keys(&sort)).unwrap_or_default() {
+            let kept = self.db.prepare_cached("UPDATE thread_ref SET uses = uses - 1 WHERE key = ? AND uses > 1")?.execute([key])?;
+            if kept == 0 {
+                self.db.prepare_cached("DELETE FROM thread_ref WHERE key = ?")?.execute([key])?;
             }
         }
         Ok(())

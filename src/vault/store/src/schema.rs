@@ -1,10 +1,14 @@
 //! The tables of one account, and how older ones become the newest.
 
-use crate::error::{Result, StoreError};
+use crate::{
+    error::{Result, StoreError},
+    prepare::thread_keys,
+};
 use rusqlite::Connection;
+use wire::{decode, edge::store_session::SortKeys};
 
 /// Each entry leads from its index to the next version. Never edit one that was released.
-const MIGRATIONS: &[&str] = &[V1, V2];
+const MIGRATIONS: &[&str] = &[V1, V2, V3];
 
 /// Small fixed values stand beside flags in `message`, so that FAST, mbsync and most searches never touch `email`.
 const V1: &str = "
@@ -94,6 +98,33 @@ CREATE TABLE garbage(
 /// Emails up to this number are in the text index (`crate::trigram`); its table is made when it is first fed.
 const V2: &str = "ALTER TABLE state ADD COLUMN indexed_email INTEGER NOT NULL DEFAULT 0;";
 
+/// How many emails have a key: its row goes with the last of them.
+const V3: &str = "ALTER TABLE thread_ref ADD COLUMN uses INTEGER NOT NULL DEFAULT 0;";
+
+/// The version from which on `thread_ref` is counted.
+const COUNTED: i64 = 3;
+
+/// One more email has this key; the first one decides about its thread.
+pub(crate) fn refer(db: &Connection, key: i64, thread: i64) -> Result<()> {
+    db.prepare_cached("INSERT INTO thread_ref(key, thread, uses) VALUES(?, ?, 1) ON CONFLICT(key) DO UPDATE SET uses = uses + 1")?
+        .execute([key, thread])?;
+    Ok(())
+}
+
+/// Counts what was not counted before, and forgets keys that no email has.
+fn count_references(db: &Connection) -> Result<()> {
+    let mut emails = db.prepare("SELECT thread, sort FROM email")?;
+    let mut rows = emails.query([])?;
+    while let Some(row) = rows.next()? {
+        let sort = decode::<SortKeys>(row.get_ref(1)?.as_blob().unwrap_or_default());
+        for key in sort.map(|sort| thread_keys(&sort)).unwrap_or_default() {
+            refer(db, key, row.get(0)?)?;
+        }
+    }
+    db.execute("DELETE FROM thread_ref WHERE uses = 0", [])?;
+    Ok(())
+}
+
 /// Brings a database to the newest schema in one transaction. `fill` runs in it when the account is new.
 pub(crate) fn migrate(db: &mut Connection, fill: impl FnOnce(&Connection) -> Result<()>) -> Result<bool> {
     let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
@@ -106,10 +137,44 @@ pub(crate) fn migrate(db: &mut Connection, fill: impl FnOnce(&Connection) -> Res
     for step in MIGRATIONS.iter().skip(done) {
         transaction.execute_batch(step)?;
     }
+    if version < COUNTED {
+        count_references(&transaction)?;
+    }
     if version == 0 {
         fill(&transaction)?;
     }
     transaction.pragma_update(None, "user_version", newest)?;
     transaction.commit()?;
     Ok(version == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Emails of an older schema: what they refer to is counted, and what was left behind goes.
+    #[test]
+    fn older_references_are_counted() {
+        let mut db = Connection::open_in_memory().unwrap();
+        db.execute_batch(&format!("{V1}{V2} PRAGMA user_version = 2;")).unwrap();
+        let sort = |id: &str, references: &[&str]| SortKeys {
+            message_id: id.into(),
+            references: references.iter().map(|r| (*r).to_owned()).collect(),
+            ..SortKeys::default()
+        };
+        for (id, sort) in [(1, sort("a", &[])), (2, sort("b", &["a"]))] {
+            db.execute("INSERT INTO email VALUES(?, 1, 1, 0, 0, 0, 1, '', ?, x'', x'')", (id, wire::encode(&sort).unwrap())).unwrap();
+            for key in thread_keys(&sort) {
+                db.execute("INSERT OR IGNORE INTO thread_ref VALUES(?, 1)", [key]).unwrap();
+            }
+        }
+        db.execute("INSERT INTO thread_ref VALUES(77, 1)", []).unwrap();
+        assert!(!migrate(&mut db, |_| Ok(())).unwrap());
+        let uses = |id: &str| -> i64 {
+            let key = thread_keys(&sort(id, &[]))[0];
+            db.query_row("SELECT uses FROM thread_ref WHERE key = ?", [key], |r| r.get(0)).unwrap()
+        };
+        assert_eq!((uses("a"), uses("b")), (2, 1));
+        assert_eq!(db.query_row("SELECT count(*) FROM thread_ref", [], |r| r.get::<_, i64>(0)).unwrap(), 2);
+    }
 }

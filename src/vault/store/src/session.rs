@@ -400,6 +400,8 @@ impl Session {
         let mut bodies = Vec::new();
         for fd in fds {
             match SealedMessage::from_fd(fd, self.ticket.store.options.message_limit) {
+                // RFC 3502 2: a message of no bytes takes the command back.
+                Ok(body) if body.is_empty() => return Ok(Err(Refusal::Cannot.into())),
                 Ok(body) => bodies.push(body),
                 Err(NotSealed::Size(_)) => return Ok(Err(Refusal::Limit.into())),
                 Err(_) => return Err(Error::Malformed("no sealed message")),

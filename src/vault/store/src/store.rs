@@ -7,7 +7,6 @@ use crate::{
     limits::{CROWD, HOUSEKEEPING, IDLE_ACCOUNT, IDLE_IN_CROWD, MAX_OPEN_ACCOUNTS, SYNC_EACH},
 };
 use pure_addr::AccountId;
-use rustix::time::{ClockId, clock_gettime};
 use std::{
     collections::HashMap,
     fmt,
@@ -38,8 +37,9 @@ pub struct Options {
     pub max_open: usize,
     /// The time.
     pub clock: Clock,
-    /// When the machine was started, in seconds since 1970.
-    pub boot: i64,
+    /// Which start of the machine this is, by a number unlike that of any before. Without one, every process may be the first after a
+    /// power cut.
+    pub boot: Option<u64>,
     /// The number of this life of the store: random, unlike that of any process before.
     pub life: Life,
     /// Who indexes appended messages.
@@ -54,12 +54,11 @@ impl fmt::Debug for Options {
 
 impl Options {
     /// The usual ones: the system's clock, [`MAX_OPEN_ACCOUNTS`].
-    pub fn new(message_limit: u64, life: Life, scan: Client<ScanForStore>) -> Self {
+    pub fn new(message_limit: u64, life: Life, boot: Option<u64>, scan: Client<ScanForStore>) -> Self {
         let clock = || {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
         };
-        let boot = clock().saturating_sub(clock_gettime(ClockId::Boottime).tv_sec);
         Self { message_limit, max_open: MAX_OPEN_ACCOUNTS, clock: Arc::new(clock), boot, life, scan }
     }
 }

@@ -141,7 +141,7 @@ mod tests {
     }
 
     fn open(path: &Path) -> Account {
-        Account::open(path, 1_790_000_000, 1, true).unwrap()
+        Account::open(path, 1_790_000_000, Some(1), true).unwrap()
     }
 
     fn deliver(account: &mut Account, texts: &[String]) {

@@ -1,9 +1,14 @@
 use crate::world::{ALICE, Mail, NOW, World, flags, flat, name, uids};
+use pure_index::MessageIndex;
 use rustix::fs::{OFlags, fcntl_getfl};
 use std::os::fd::AsFd;
 use wire::{
     List, MessageWriter,
-    edge::store_session::{FlagChange, Flags, MAX_ROWS, MailboxId, ModSeq, Refusal, Request, Response, SystemFlags, Want},
+    edge::{
+        mail::QueueId,
+        store_deliver::{self, Delivery, DeliveryId},
+        store_session::{Append, FlagChange, Flags, MAX_ROWS, MailboxId, ModSeq, Refusal, Request, Response, SystemFlags, Want},
+    },
 };
 
 fn set(mailbox: MailboxId, ranges: &[(u32, u32)], change: FlagChange, flags: Flags) -> Request {
@@ -292,4 +297,96 @@ async fn expunged_bytes_are_released_when_nobody_can_read_them() {
     assert!(blocks() < full * 6 / 10, "{} of {full}", blocks());
     let bodies = front.bodies(inbox, &[(1, 4)]).await;
     assert!(bodies.len() == 2 && bodies.iter().all(|b| b.ends_with(text.as_bytes())));
+}
+
+/// RFC 3502 2: nothing of an APPEND with an empty message goes in, and nothing is in the way of what comes later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_message_is_refused() {
+    let world = World::new();
+    let mut front = world.session().await;
+    let (empty, whole) = (MessageWriter::sealed(b"").unwrap(), MessageWriter::sealed(b"Subject: a\r\n\r\nhello").unwrap());
+    let append = Append { flags: flags(&[SystemFlags::DELETED], &[]), received_at: None };
+    for bodies in [vec![&empty], vec![&whole, &empty], vec![&empty, &whole]] {
+        let messages = List::new(vec![append.clone(); bodies.len()]).unwrap();
+        let fds: Vec<_> = bodies.iter().map(|b| b.as_fd()).collect();
+        let answer = front.0.call(&Request::Append { to: name("INBOX"), messages }, &fds).await.unwrap().body;
+        assert_eq!(answer, Response::Refused(Refusal::Cannot));
+    }
+    assert_eq!(front.mailbox("INBOX").await.messages, 0);
+}
+
+/// Empty messages, as they could once be stored: several are at one place, and all of them can go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn empty_messages_can_be_expunged() {
+    let world = World::new();
+    let empty = MessageWriter::sealed(b"").unwrap();
+    for n in 0..3 {
+        let delivery = Delivery {
+            id: DeliveryId { message: QueueId(n), number: 0 },
+            owner: world.owner(ALICE),
+            mailbox: name("INBOX"),
+            received_at: 0,
+            index: MessageIndex::default(),
+            prefix: serde_bytes::ByteBuf::new(),
+        };
+        world.queue.call(&store_deliver::Request::Deliver(Box::new(delivery)), &[empty.as_fd()]).await.unwrap();
+    }
+    world.deliver(3, &Mail::new("x", "text")).await;
+    let mut front = world.session().await;
+    let id = front.id("INBOX").await;
+    front
+        .rows(&Request::SetFlags {
+            mailbox: id,
+            uids: uids(&[(1, 4)]),
+            change: FlagChange::Add,
+            flags: flags(&[SystemFlags::DELETED], &[]),
+            unchanged_since: None,
+        })
+        .await;
+    front.parts(&Request::Expunge { mailbox: id, uids: None }).await;
+    assert_eq!(front.mailbox("INBOX").await.messages, 0);
+}
+
+/// Bits that are no flag are not kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unknown_flags_are_not_stored() {
+    let world = World::new();
+    world.deliver(1, &Mail::new("x", "text")).await;
+    let mut front = world.session().await;
+    let id = front.id("INBOX").await;
+    for change in [FlagChange::Replace, FlagChange::Add] {
+        let all = Flags { system: SystemFlags(0xff), ..Flags::default() };
+        front.rows(&set(id, &[(1, 1)], change, all)).await;
+        let row = &front.fetch(id, &[(1, 1)], Want::FLAGS).await[0];
+        assert_eq!(row.flags.as_ref().unwrap().system, SystemFlags(31));
+    }
+}
+
+/// What a message refers to is forgotten with the last message that does, however long the conversation goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn references_go_with_their_last_message() {
+    let world = World::new();
+    let mail = |id: &str, references: Vec<String>| Mail { id: id.into(), references, ..Mail::new("x", "text") };
+    world.deliver(1, &mail("1", vec![])).await;
+    let mut front = world.session().await;
+    let id = front.id("INBOX").await;
+    for n in 2..8u64 {
+        let references = std::iter::once("1".to_owned()).chain((0..50).map(|k| format!("{n}-{k}"))).collect();
+        world.deliver(n, &mail(&n.to_string(), references)).await;
+        let row = &front.fetch(id, &[(n as u32, n as u32)], Want::IDS).await[0];
+        assert_eq!(row.thread, Some(1));
+        front
+            .rows(&Request::SetFlags {
+                mailbox: id,
+                uids: uids(&[(2, u32::MAX)]),
+                change: FlagChange::Add,
+                flags: flags(&[SystemFlags::DELETED], &[]),
+                unchanged_since: None,
+            })
+            .await;
+        front.parts(&Request::Expunge { mailbox: id, uids: None }).await;
+    }
+    let copy = world.killed();
+    let db = rusqlite::Connection::open(copy.files(ALICE).join("index.db")).unwrap();
+    assert_eq!(db.query_row("SELECT count(*) FROM thread_ref", [], |r| r.get::<_, i64>(0)).unwrap(), 1);
 }

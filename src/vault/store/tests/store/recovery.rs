@@ -237,3 +237,16 @@ async fn a_sync_covers_only_deliveries_of_its_own_life() {
     assert_eq!(after.try_deliver(ALICE, 1, &mail(1), "INBOX").await, delivered(after.life));
     assert_eq!(texts(&mut after.session().await).await, ["text 1"]);
 }
+
+/// Where no start of the machine can be told from another, every process may be the first after a power cut.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_number_of_the_start_numbers_are_left_out_each_time() {
+    let world = World::new();
+    world.deliver(1, &mail(1)).await;
+    let same = world.killed();
+    same.deliver(2, &mail(2)).await;
+    assert_eq!(same.session().await.open("INBOX").await.0, [1, 2]);
+    let unknown = world.booting(None);
+    unknown.deliver(2, &mail(2)).await;
+    assert!(unknown.session().await.open("INBOX").await.0[1] > 60_000);
+}

@@ -36,6 +36,8 @@ use wire::{
 pub(crate) const ALICE: u64 = 0xa11ce;
 /// What [`World::deliver`] makes of every `Delivered`, whichever life of the store it is of.
 pub(crate) const DELIVERED: store_deliver::Response = store_deliver::Response::Delivered(Life(0));
+/// The first start of the machine.
+const FIRST_BOOT: u64 = u64::MAX - 1;
 static LIVES: AtomicU64 = AtomicU64::new(1);
 pub(crate) const NOW: i64 = 1_790_000_000;
 
@@ -46,7 +48,7 @@ pub(crate) struct World {
     pub(crate) auth: Client<StoreGrant>,
     pub(crate) clock: Arc<AtomicI64>,
     pub(crate) quota: Option<u64>,
-    boot: i64,
+    boot: Option<u64>,
     pub(crate) life: Life,
 }
 
@@ -63,10 +65,10 @@ impl World {
     }
 
     pub(crate) fn with(dir: Arc<TempDir>, max_open: usize) -> Self {
-        Self::booted(dir, max_open, NOW - 1_000)
+        Self::booted(dir, max_open, Some(FIRST_BOOT))
     }
 
-    fn booted(dir: Arc<TempDir>, max_open: usize, boot: i64) -> Self {
+    fn booted(dir: Arc<TempDir>, max_open: usize, boot: Option<u64>) -> Self {
         // Sockets of their own for every world, so that two can share a directory's contents.
         let sockets = dir.path().join(format!("sockets-{}", fs::read_dir(dir.path()).unwrap().count()));
         fs::create_dir(&sockets).unwrap();
@@ -77,9 +79,8 @@ impl World {
         let time = clock.clone();
         let options = Options {
             max_open,
-            boot,
             clock: Arc::new(move || time.load(Ordering::Relaxed)),
-            ..Options::new(32 << 20, life, Client::new(sockets.join("scan")))
+            ..Options::new(32 << 20, life, boot, Client::new(sockets.join("scan")))
         };
         let store = Store::open(dir.path(), options).unwrap();
         let deliver = listener(&sockets.join("deliver"));
@@ -100,7 +101,7 @@ impl World {
         let [deliver, grant] = [dir.path().join("deliver"), dir.path().join("grant")];
         let sockets = Sockets { deliver: listener(&deliver), grant: listener(&grant), edges: dir.path().to_owned() };
         let (queue, auth) = (Client::new(deliver), Client::new(grant));
-        (Self { dir, store: None, queue, auth, clock: Arc::default(), quota: None, boot: 0, life: Life(0) }, sockets)
+        (Self { dir, store: None, queue, auth, clock: Arc::default(), quota: None, boot: None, life: Life(0) }, sockets)
     }
 
     pub(crate) async fn housekeep(&self) {
@@ -114,7 +115,11 @@ impl World {
 
     /// The same after a new start of the machine.
     pub(crate) fn rebooted(&self) -> Self {
-        Self::booted(self.copied(|_| {}), 64, NOW)
+        self.booting(Some(FIRST_BOOT + 1))
+    }
+
+    pub(crate) fn booting(&self, boot: Option<u64>) -> Self {
+        Self::booted(self.copied(|_| {}), 64, boot)
     }
 
     /// The same after `damage` was done to alice's directory.
