@@ -285,6 +285,9 @@ impl Account {
 
     /// Runs a transaction: all of it or nothing, in the database and in memory.
     pub(crate) fn write<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.broken {
+            return Err(StoreError::Damaged("what is in memory is not what is stored; the account is opened anew"));
+        }
         self.running = Running::default();
         self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let result = change(self).and_then(|value| {

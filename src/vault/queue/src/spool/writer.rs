@@ -97,7 +97,10 @@ impl Writer {
                 Taken::Stopped => break,
                 Taken::Idle => {
                     worked = false;
-                    self.rest();
+                    if let Err(error) = self.rest() {
+                        tracing::error!(%error, "the spool cannot be written back");
+                        break;
+                    }
                 }
                 Taken::Ops(ops) => {
                     worked = true;
@@ -119,6 +122,7 @@ impl Writer {
                         }
                         Err(Failure::Fatal(error)) => {
                             tracing::error!(error, "the spool cannot be written");
+                            keep_files(ops);
                             break;
                         }
                     }
@@ -129,12 +133,17 @@ impl Writer {
     }
 
     /// Nobody waits: keep the next start short and the process small.
-    fn rest(&mut self) {
+    fn rest(&mut self) -> Result<(), Failure> {
         let result = self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).and_then(|()| self.db.release_memory());
-        if let Err(error) = result {
-            tracing::warn!(%error, "the write-ahead log could not be written back");
-        }
         self.buffer = Vec::new();
+        match result {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) => Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, "the write-ahead log could not be written back");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// One transaction for everything.
@@ -421,6 +430,17 @@ impl Writer {
             drop(self.outlets.active.send(active));
         }
         false
+    }
+}
+
+/// What became of a commit that failed is known at the next start: until then each body stays, for its message may be there.
+fn keep_files(ops: Vec<Op>) {
+    for op in ops {
+        if let Op::Accept(accept) = op
+            && let Some(file) = accept.file
+        {
+            file.keep();
+        }
     }
 }
 

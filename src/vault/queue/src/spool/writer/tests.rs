@@ -179,3 +179,18 @@ fn one_delivery_that_ends_twice_is_not_two() {
     assert!(matches!(outcomes[..], [Outcome::Nothing, Outcome::Nothing, Outcome::Gone]));
     assert_eq!(count(&bench, "messages"), 2);
 }
+
+/// A commit that failed may be on the disk all the same: its bodies stay until the next start knows.
+#[test]
+fn bodies_outlive_a_commit_that_failed() {
+    let bench = bench();
+    let (Op::Accept(mut accept), mut answer) = accept(&bench, b"first") else { panic!() };
+    let (files, id) = (bench.writer.files.clone(), accept.live.id);
+    accept.file = Some(files.write(id, &accept.message).unwrap());
+    bench.writer.db.pragma_update(None, "query_only", true).unwrap();
+    let inbox = Inbox::new(Duration::ZERO);
+    inbox.push(Op::Accept(accept));
+    bench.writer.run(&inbox);
+    assert!(inbox.has_ended() && answer.try_recv().is_err());
+    assert_eq!(files.list().unwrap(), [id]);
+}
