@@ -1,0 +1,99 @@
+//! The processes under test: this program, started again, with the store or the queue in it.
+
+use crate::peers::listener;
+use postern_queue::{Options, Queue, SystemClock, limits::Limits, settings::Settings};
+use postern_store::{Deliver, Grant, Store};
+use pure_addr::{Address, Domain};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    sync::Arc,
+    time::Duration,
+};
+use wire::{
+    Client,
+    edge::{
+        queue_control::QueueControl,
+        queue_inbound::QueueInbound,
+        store_deliver::{Life, StoreDeliver},
+        store_grant::StoreGrant,
+    },
+    serve,
+};
+
+const ROLE: &str = "POSTERN_FAULTS_ROLE";
+const STATE: &str = "POSTERN_FAULTS_STATE";
+const SOCKETS: &str = "POSTERN_FAULTS_SOCKETS";
+const NUMBER: &str = "POSTERN_FAULTS_NUMBER";
+const BOOT: &str = "POSTERN_FAULTS_BOOT";
+
+/// Starts one of them; `number` is unlike that of any before.
+pub fn start(role: &str, state: &Path, sockets: &Path, number: u64, boot: u64) -> Child {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", "child", "--nocapture"]).env(ROLE, role).env(STATE, state).env(SOCKETS, sockets);
+    command.env(NUMBER, number.to_string()).env(BOOT, boot.to_string()).stdout(std::process::Stdio::null()).spawn().unwrap()
+}
+
+fn variable(name: &str) -> u64 {
+    env::var(name).unwrap().parse().unwrap()
+}
+
+pub fn run() {
+    let Ok(role) = env::var(ROLE) else { return };
+    let (state, sockets) = (PathBuf::from(env::var_os(STATE).unwrap()), PathBuf::from(env::var_os(SOCKETS).unwrap()));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let state = state.join(&role);
+    fs::create_dir_all(&state).unwrap();
+    runtime.block_on(async move {
+        match role.as_str() {
+            "store" => store(&state, &sockets).await,
+            _ => queue(&state, &sockets).await,
+        }
+    });
+}
+
+async fn store(state: &Path, sockets: &Path) {
+    let scan = Client::new(sockets.join("scan-store"));
+    let options = postern_store::Options::new(32 << 20, Life(variable(NUMBER)), Some(variable(BOOT)), scan);
+    let store = Store::open(state, options).unwrap();
+    let deliver = listener(&sockets.join("store-deliver"));
+    let grant = listener(&sockets.join("store-grant"));
+    tokio::select! {
+        result = serve::<StoreDeliver, _>(deliver, Arc::new(Deliver(store.clone()))) => result.unwrap(),
+        result = serve::<StoreGrant, _>(grant, Arc::new(Grant(store.clone()))) => result.unwrap(),
+        () = store.keep_house() => {}
+    }
+}
+
+async fn queue(state: &Path, sockets: &Path) {
+    let number = variable(NUMBER);
+    let queue = Queue::open(Options {
+        state: state.to_owned(),
+        hostname: Domain::parse("mail.mta.test").unwrap(),
+        message_size: 32 << 20,
+        scan: sockets.join("scan-queue"),
+        directory: sockets.join("directory"),
+        store: sockets.join("store-deliver"),
+        keys: sockets.join("keys"),
+        send: sockets.join("send"),
+        settings: Settings {
+            send: pure_config::SendConfig::default(),
+            sending: pure_config::SendingLimits::default(),
+            postmaster: Address::parse("postmaster@mta.test").unwrap(),
+            hide_client: BTreeMap::new(),
+        },
+        clock: Arc::new(SystemClock),
+        random: Arc::new(move || number),
+        limits: Limits { free_disk: 0, sync_delay: Duration::from_millis(20), ..Limits::default() },
+    })
+    .unwrap();
+    let inbound = listener(&sockets.join("inbound"));
+    let control = listener(&sockets.join("control"));
+    tokio::select! {
+        result = serve::<QueueInbound, _>(inbound, queue.inbound()) => result.unwrap(),
+        result = serve::<QueueControl, _>(control, queue.control()) => result.unwrap(),
+        () = queue.failed() => {}
+    }
+}

@@ -1,0 +1,339 @@
+//! The load, and what is expected of it.
+
+use crate::{
+    Fault, Random, child,
+    disk::Disk,
+    peers::{self, NAMES, address, owner},
+};
+use pure_addr::{MailboxName, ReversePath, Text};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::{fd::AsFd, unix::fs::FileExt},
+    process::Child,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{sync::Notify, task::JoinSet};
+use wire::{
+    Client, List, MessageWriter, Session,
+    edge::{
+        mail::{Body, Envelope, QueueId, Recipient, SessionId, Submitted},
+        queue_control::{self, QueueControl},
+        queue_inbound::{self, QueueInbound},
+        store_grant::{self, StoreGrant},
+        store_session::{Append, Flags, Mailbox, Request, Response, StoreSession, UidRange, Uids, Want},
+    },
+};
+
+/// How long anything may take before the schedule has failed.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How often what comes by itself is looked for.
+const POLL: Duration = Duration::from_millis(10);
+/// Bytes that a full disk has left.
+const LEFT: u64 = 300 * 1024;
+/// Where APPEND puts messages.
+const APPENDED: &str = "Sent";
+
+/// One message.
+#[derive(Debug, Clone)]
+struct Sent {
+    /// The mailboxes it goes to.
+    to: Vec<(&'static str, &'static str)>,
+    /// It was taken, as far as its sender knows.
+    answered: bool,
+}
+
+struct Clients {
+    inbound: Client<QueueInbound>,
+    control: Client<QueueControl>,
+    grant: Client<StoreGrant>,
+    sent: Mutex<BTreeMap<usize, Sent>>,
+    answers: AtomicUsize,
+    answered: Notify,
+}
+
+pub struct World {
+    seed: u64,
+    disk: Disk,
+    sockets: tempfile::TempDir,
+    store: Option<Child>,
+    queue: Option<Child>,
+    clients: Arc<Clients>,
+    /// Processes started so far.
+    started: u64,
+    boot: u64,
+    /// Which message was seen under which account, mailbox, UIDVALIDITY and UID.
+    seen: BTreeMap<(&'static str, &'static str, u32, u32), usize>,
+}
+
+/// The whole of a message; every seventh is so large that the spool keeps it in a file.
+fn message(tag: usize) -> Vec<u8> {
+    let len = if tag.is_multiple_of(7) { 200_000 } else { 200 + tag * 37 % 3_000 };
+    let mut text = format!("From: x@remote.test\r\nMessage-ID: <{tag}>\r\n\r\n").into_bytes();
+    text.extend((0..len).map(|n| b'a' + u8::try_from((n * 31 + tag) % 26).unwrap()));
+    text
+}
+
+fn tag_of(text: &[u8]) -> usize {
+    let head = String::from_utf8_lossy(&text[..text.len().min(2_000)]).into_owned();
+    head.split_once("Message-ID: <").and_then(|(_, rest)| rest.split_once('>')).expect("a torn message").0.parse().unwrap()
+}
+
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("did not happen: {what}"))
+}
+
+impl World {
+    pub async fn new(seed: u64) -> Self {
+        let (disk, sockets) = (Disk::new(), tempfile::tempdir().unwrap());
+        peers::start(sockets.path());
+        let clients = Arc::new(Clients {
+            inbound: Client::new(sockets.path().join("inbound")),
+            control: Client::new(sockets.path().join("control")),
+            grant: Client::new(sockets.path().join("store-grant")),
+            sent: Mutex::default(),
+            answers: AtomicUsize::new(0),
+            answered: Notify::new(),
+        });
+        let seen = BTreeMap::new();
+        let mut world = Self { seed, disk, sockets, store: None, queue: None, clients, started: seed << 16, boot: 1, seen };
+        world.start().await;
+        world
+    }
+
+    /// Starts what does not run.
+    async fn start(&mut self) {
+        let (state, sockets) = (self.disk.path(), self.sockets.path());
+        for (role, slot) in [("store", &mut self.store), ("queue", &mut self.queue)] {
+            if slot.is_none() {
+                self.started += 1;
+                *slot = Some(child::start(role, &state, sockets, self.started, self.boot));
+            }
+        }
+        let ready = async {
+            loop {
+                let list = queue_control::Request::List { after: QueueId(0), filter: queue_control::Filter::default() };
+                let request = store_grant::Request { owner: owner("alice"), session: SessionId(1) };
+                if self.clients.control.call(&list, &[]).await.is_ok() && self.clients.grant.call(&request, &[]).await.is_ok() {
+                    return;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        within("a start", ready).await;
+    }
+
+    fn kill(&mut self, store: bool, queue: bool) {
+        for (slot, dies) in [(&mut self.store, store), (&mut self.queue, queue)] {
+            if let Some(mut child) = slot.take_if(|_| dies) {
+                assert_eq!(child.try_wait().unwrap(), None, "seed {}: a process ended by itself", self.seed);
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+        }
+    }
+
+    /// Hands in messages; when `after` of them were answered, it happens.
+    pub async fn load(&mut self, random: &mut Random, messages: usize, after: usize, fault: Fault) {
+        eprintln!("  {messages} messages, {fault:?} after {after}");
+        if matches!(fault, Fault::FullDisk) {
+            self.disk.fill(LEFT);
+        }
+        self.clients.answers.store(0, Ordering::Relaxed);
+        let mut tasks = JoinSet::new();
+        for _ in 0..messages {
+            let clients = self.clients.clone();
+            let (first, second) = (NAMES[random.below(3)], NAMES[random.below(3)]);
+            let append = random.below(4) == 0;
+            let mut to: Vec<_> = [first, second].into_iter().map(|n| (n, if append { APPENDED } else { "INBOX" })).collect();
+            to.dedup();
+            to.truncate(if append { 1 } else { 2 });
+            let tag = {
+                let mut sent = clients.sent.lock().unwrap();
+                let tag = sent.len() + 1;
+                sent.insert(tag, Sent { to: to.clone(), answered: false });
+                tag
+            };
+            tasks.spawn(async move {
+                let answered = if append { clients.append(tag, first).await } else { clients.submit(tag, &to).await };
+                if answered {
+                    clients.sent.lock().unwrap().get_mut(&tag).unwrap().answered = true;
+                    clients.answers.fetch_add(1, Ordering::Relaxed);
+                    clients.answered.notify_one();
+                }
+            });
+        }
+        let reached = async {
+            while self.clients.answers.load(Ordering::Relaxed) < after {
+                self.clients.answered.notified().await;
+            }
+        };
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        within("the load", async {
+            tokio::select! {
+                () = reached => {}
+                () = ended => {}
+            }
+        })
+        .await;
+        match fault {
+            Fault::KillStore => self.kill(true, false),
+            Fault::KillQueue => self.kill(false, true),
+            Fault::KillBoth | Fault::PowerCut => self.kill(true, true),
+            Fault::FullDisk => {}
+        }
+        within("the end of the load", async { while tasks.join_next().await.is_some() {} }).await;
+        match fault {
+            Fault::PowerCut => {
+                self.disk.cut();
+                self.boot += 1;
+            }
+            Fault::FullDisk => self.disk.make_room(),
+            _ => {}
+        }
+        self.start().await;
+        self.look().await;
+    }
+
+    /// What is in all mailboxes now: how often each message is in each of them.
+    async fn look(&mut self) -> BTreeMap<(usize, &'static str, &'static str), usize> {
+        let mut found = BTreeMap::new();
+        for account in NAMES {
+            for mailbox in ["INBOX", APPENDED] {
+                let (row, messages) = within("a look", self.clients.read(account, mailbox)).await;
+                let sum: usize = messages.iter().map(|(_, text)| text.len()).sum();
+                assert_eq!((row.messages as usize, row.size), (messages.len(), sum as u64), "seed {}: counters", self.seed);
+                for (uid, text) in messages {
+                    let tag = tag_of(&text);
+                    assert!(text.ends_with(&message(tag)), "seed {}: message {tag} is torn", self.seed);
+                    assert!(uid < row.uid_next, "seed {}: UIDNEXT", self.seed);
+                    let before = *self.seen.entry((account, mailbox, row.uid_validity, uid)).or_insert(tag);
+                    assert_eq!(before, tag, "seed {}: UID {uid} was another message's", self.seed);
+                    *found.entry((tag, account, mailbox)).or_insert(0) += 1;
+                }
+            }
+        }
+        found
+    }
+
+    /// When everything has come to rest.
+    pub async fn check(mut self) {
+        within("an empty spool", async {
+            while !self.clients.spool_is_empty().await {
+                tokio::time::sleep(POLL).await;
+            }
+        })
+        .await;
+        let found = self.look().await;
+        let sent = self.clients.sent.lock().unwrap().clone();
+        let mut expected = BTreeSet::new();
+        for (tag, Sent { to, answered }) in sent {
+            let counts: Vec<usize> =
+                to.iter().map(|(account, mailbox)| found.get(&(tag, *account, *mailbox)).copied().unwrap_or(0)).collect();
+            let whole = counts.iter().all(|n| *n == counts[0]);
+            assert!(whole && counts[0] <= 1 && (counts[0] == 1 || !answered), "seed {}: message {tag} to {to:?}: {counts:?}", self.seed);
+            expected.extend(to.into_iter().map(|(account, mailbox)| (tag, account, mailbox)));
+        }
+        assert!(found.keys().all(|place| expected.contains(place)), "seed {}: a message is where nobody sent it", self.seed);
+        self.kill(true, true);
+        for database in databases(&self.disk.path()) {
+            let db = rusqlite::Connection::open(&database).unwrap();
+            let verdict: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+            assert_eq!(verdict, "ok", "seed {}: {}", self.seed, database.display());
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for child in [&mut self.store, &mut self.queue].into_iter().flatten() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn databases(state: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let accounts = std::fs::read_dir(state.join("store/accounts")).unwrap();
+    let accounts = accounts.map(|entry| entry.unwrap().path().join("index.db"));
+    accounts.chain([state.join("queue/queue.db")]).collect()
+}
+
+impl Clients {
+    async fn submit(&self, tag: usize, to: &[(&str, &str)]) -> bool {
+        let recipients = to.iter().map(|(name, _)| Recipient { address: address(name), notify: None, orcpt: None }).collect();
+        let envelope = Box::new(Envelope {
+            session: SessionId(1),
+            peer: "192.0.2.7".parse().unwrap(),
+            helo: Text::new("client.remote.test").unwrap(),
+            extended: true,
+            smtputf8: false,
+            tls: None,
+            reverse_path: ReversePath::Null,
+            body: Body::EightBitMime,
+            ret: None,
+            envid: None,
+            recipients: List::new(recipients).unwrap(),
+        });
+        let sealed = MessageWriter::sealed(&message(tag)).unwrap();
+        let answer = self.inbound.call(&queue_inbound::Request::Submit(envelope), &[sealed.as_fd()]).await;
+        matches!(answer.map(|reply| reply.body), Ok(queue_inbound::Response::Submitted(Submitted::Accepted(_))))
+    }
+
+    async fn session(&self, account: &str) -> Option<Session<StoreSession>> {
+        let request = store_grant::Request { owner: owner(account), session: SessionId(1) };
+        let fd = self.grant.call(&request, &[]).await.ok()?.fds.pop()?;
+        Session::new(fd).await.ok()
+    }
+
+    async fn append(&self, tag: usize, account: &str) -> bool {
+        let Some(mut session) = self.session(account).await else { return false };
+        let sealed = MessageWriter::sealed(&message(tag)).unwrap();
+        let messages = List::new(vec![Append { flags: Flags::default(), received_at: None }]).unwrap();
+        let request = Request::Append { to: MailboxName::new(APPENDED).unwrap(), messages };
+        matches!(session.call(&request, &[sealed.as_fd()]).await.map(|reply| reply.body), Ok(Response::Appended { .. }))
+    }
+
+    /// A mailbox and its messages, as they are at one moment.
+    async fn read(&self, account: &str, mailbox: &str) -> (Mailbox, Vec<(u32, Vec<u8>)>) {
+        let name = MailboxName::new(mailbox).unwrap();
+        loop {
+            let mut session = self.session(account).await.unwrap();
+            let row =
+                async |session: &mut Session<StoreSession>| match session.call(&Request::Mailbox(name.clone()), &[]).await.unwrap().body {
+                    Response::Mailbox(row) => *row,
+                    other => panic!("{other:?}"),
+                };
+            let before = row(&mut session).await;
+            let uids = Uids::new(vec![UidRange { first: 1, last: u32::MAX }]).unwrap();
+            let want = Want::BODY.union(Want::SIZE);
+            session.start(&Request::Fetch { mailbox: before.id, uids, changed_since: None, want }, &[]).await.unwrap();
+            let mut messages = Vec::new();
+            while let Some(part) = session.next().await.unwrap() {
+                let Response::Rows(rows) = part.body else { continue };
+                let files: Vec<std::fs::File> = part.fds.into_iter().map(std::fs::File::from).collect();
+                for row in &rows {
+                    let body = row.body.unwrap();
+                    let mut bytes = vec![0; usize::try_from(body.len).unwrap()];
+                    files[usize::from(body.fd)].read_exact_at(&mut bytes, body.offset).unwrap();
+                    messages.push((row.uid, bytes));
+                }
+            }
+            // Deliveries go on meanwhile.
+            if row(&mut session).await.highest_modseq == before.highest_modseq {
+                return (before, messages);
+            }
+        }
+    }
+
+    async fn spool_is_empty(&self) -> bool {
+        let request = queue_control::Request::List { after: QueueId(0), filter: queue_control::Filter::default() };
+        match self.control.call(&request, &[]).await.unwrap().body {
+            queue_control::Response::Messages(list) => list.is_empty(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
