@@ -172,6 +172,10 @@ impl Account {
         account.load()?;
         // Before the first commit, so that nothing can hinder one from being synced, and so that no error of the log is missed.
         account.log()?;
+        if filled {
+            // Its UIDVALIDITY is on disk before anybody sees it.
+            account.sync_log()?;
+        }
         account.garbage =
             account.db.query_row("SELECT count(*), coalesce(sum(len), 0) FROM garbage", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         if first {
@@ -217,6 +221,8 @@ impl Account {
     fn recover(&mut self, boot: Option<u64>, numbers_lost: bool) -> Result<()> {
         if numbers_lost || boot.is_none_or(|boot| self.state.boot != stored(boot)) {
             self.write(|account| account.skip_numbers(boot))?;
+            // Before any of the new numbers is seen: the next power cut must find them left out.
+            self.sync_log()?;
         }
         let mut broken = Vec::new();
         let mut unsynced = BTreeSet::from([self.state.segment]);
@@ -379,6 +385,14 @@ impl Account {
         Ok(self.log.clone())
     }
 
+    fn sync_log(&mut self) -> io::Result<()> {
+        if let Some(log) = self.log()? {
+            // An error is told once: whoever syncs this file later would not hear of it.
+            rustix::fs::fdatasync(&*log).unwrap_or_else(|error| lost(&error.into()));
+        }
+        Ok(())
+    }
+
     pub(crate) fn take_dirty(&mut self) -> Dirty {
         std::mem::take(&mut self.dirty)
     }
@@ -466,10 +480,7 @@ impl Account {
             return Ok(());
         }
         // First the removals must be safe: a power cut may not bring back a message whose bytes are gone.
-        if let Some(log) = self.log()? {
-            // An error is told once: whoever syncs this file later would not hear of it.
-            rustix::fs::fdatasync(&*log).unwrap_or_else(|error| lost(&error.into()));
-        }
+        self.sync_log()?;
         let rows: Vec<(u32, u64, u64)> = {
             let mut statement =
                 self.db.prepare_cached("SELECT segment, offset, len FROM garbage WHERE since <= ? ORDER BY segment, offset")?;

@@ -180,14 +180,19 @@ impl World {
         })
         .await;
         match fault {
-            Fault::KillStore => self.kill(true, false),
+            Fault::KillStore | Fault::KillStoreThenCut => self.kill(true, false),
             Fault::KillQueue => self.kill(false, true),
             Fault::KillBoth | Fault::PowerCut => self.kill(true, true),
             Fault::FullDisk => {}
         }
         within("the end of the load", async { while tasks.join_next().await.is_some() {} }).await;
+        if matches!(fault, Fault::KillStoreThenCut) {
+            self.start().await;
+            self.rest().await;
+            self.kill(true, true);
+        }
         match fault {
-            Fault::PowerCut => {
+            Fault::PowerCut | Fault::KillStoreThenCut => {
                 self.disk.cut();
                 self.boot += 1;
             }
@@ -219,14 +224,19 @@ impl World {
         found
     }
 
-    /// When everything has come to rest.
-    pub async fn check(mut self) {
+    /// Waits until the spool is empty.
+    async fn rest(&self) {
         within("an empty spool", async {
             while !self.clients.spool_is_empty().await {
                 tokio::time::sleep(POLL).await;
             }
         })
         .await;
+    }
+
+    /// When everything has come to rest.
+    pub async fn check(mut self) {
+        self.rest().await;
         let found = self.look().await;
         let sent = self.clients.sent.lock().unwrap().clone();
         let mut expected = BTreeSet::new();

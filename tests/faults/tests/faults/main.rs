@@ -26,7 +26,7 @@ use std::{env, process::Command};
 /// Faults of one schedule.
 const FAULTS: usize = 6;
 /// Messages handed in between two faults, at most.
-const BETWEEN: usize = 14;
+const BETWEEN: usize = 30;
 /// Set in the process that has its own mounts.
 const INSIDE: &str = "POSTERN_FAULTS_INSIDE";
 
@@ -57,6 +57,8 @@ enum Fault {
     KillQueue,
     KillBoth,
     PowerCut,
+    /// The store is killed and started again; the power is cut as soon as the spool is empty.
+    KillStoreThenCut,
     FullDisk,
 }
 
@@ -97,14 +99,16 @@ async fn schedule(seed: u64) {
     let mut random = Random::new(seed);
     let mut world = World::new(seed).await;
     for _ in 0..FAULTS {
-        let fault = match random.below(8) {
+        let fault = match random.below(10) {
             0 | 1 => Fault::KillStore,
             2 => Fault::KillQueue,
             3 => Fault::KillBoth,
             4 => Fault::FullDisk,
+            5 | 6 => Fault::KillStoreThenCut,
             _ => Fault::PowerCut,
         };
-        let (messages, after) = (random.below(BETWEEN) + 1, random.below(BETWEEN));
+        let messages = random.below(BETWEEN) + 1;
+        let after = random.below(messages + 1);
         world.load(&mut random, messages, after, fault).await;
     }
     world.check().await;
