@@ -74,7 +74,6 @@ const SANDBOX: &[&str] = &[
     "SystemCallErrorNumber=EPERM",
     "SystemCallFilter=@system-service landlock_create_ruleset landlock_add_rule landlock_restrict_self seccomp",
     "SystemCallFilter=~@privileged @resources @keyring @aio @setuid @chown",
-    "SystemCallFilter=capset",
     "LimitCORE=0",
     "UMask=0077",
     "NotifyAccess=main",
@@ -85,7 +84,7 @@ const SANDBOX: &[&str] = &[
 
 /// What a process has that opens no connection, and what one has that does.
 const NO_NETWORK: &[&str] = &["PrivateNetwork=yes", "IPAddressDeny=any", "SocketBindDeny=any", "RestrictAddressFamilies=AF_UNIX"];
-const NETWORK: &[&str] = &["RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6"];
+const NETWORK: &[&str] = &["IPAddressDeny=any", "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6"];
 
 /// The text of a unit file; one that is missing has nothing that a test looks for.
 fn unit(name: &str) -> String {

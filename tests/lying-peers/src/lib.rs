@@ -1,0 +1,13 @@
+//! Peers that do not keep to an edge, and what is needed to make them up.
+//!
+//! [`shapes`] is the table: everything that can be in a frame of every edge. [`Source`] makes valid values of any of these types, from
+//! nothing but their `Deserialize`, so that a new variant is covered from its first day; [`mutate`] makes frames of them that are nearly
+//! right. Everything comes from a seed: a failure names it, and happens again.
+
+mod mutate;
+mod shapes;
+mod source;
+
+pub use mutate::mutate;
+pub use shapes::{Shape, shapes};
+pub use source::{Impossible, Source};
