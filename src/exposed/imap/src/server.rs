@@ -8,7 +8,7 @@ use std::{error::Error, future::Future, os::fd::OwnedFd, sync::Arc};
 use tokio::task::JoinSet;
 use wire::{
     Client, Edge,
-    edge::{auth_login::AuthForImap, keys_tls::KeysTls},
+    edge::{auth_login::AuthForImap, keys_tls::KeysForImap},
 };
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -26,7 +26,7 @@ pub(crate) struct Server {
 /// `connection` of an `Accept=yes` unit (sd_listen_fds(3)), which is of `imaps`.
 pub(crate) fn start(mut process: Process) -> Result<impl Future<Output = Result<(), BoxError>>, BoxError> {
     let server = Arc::new(Server {
-        tls: Tls::start(process.edge(KeysTls::NAME), &["imap"])?,
+        tls: Tls::start::<KeysForImap>(process.edge(KeysForImap::NAME), &["imap"])?,
         auth: Client::new(process.edge(AuthForImap::NAME)),
         stop: Stop(Some(process.shutdown())),
         message_limit: u32::try_from(process.config.limits.message_size.bytes()).unwrap_or(u32::MAX),

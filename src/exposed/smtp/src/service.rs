@@ -10,7 +10,12 @@ use tokio::{
 };
 use wire::{
     Client, Edge,
-    edge::{auth_login::AuthForSubmission, keys_tls::KeysTls, mail::MAX_RECIPIENTS, queue_inbound::QueueInbound},
+    edge::{
+        auth_login::AuthForSubmission,
+        keys_tls::{KeysForMx, KeysForSubmission},
+        mail::MAX_RECIPIENTS,
+        queue_inbound::QueueInbound,
+    },
 };
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -21,6 +26,9 @@ const CONNECTIONS: usize = 2000;
 pub(crate) const LINGERING: usize = 500;
 /// Bytes of all messages under way; memfds count towards the unit's MemoryMax.
 const CONTENT: u64 = 1024 * 1024 * 1024;
+
+/// The protocol that a client of TLS may ask for.
+const ALPN: &[&str] = &["smtp"];
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -64,11 +72,15 @@ pub(crate) fn start(mut process: Process, role: Role) -> Result<impl Future<Outp
         Role::Mx => Entry::Inbound(Client::new(process.edge(QueueInbound::NAME))),
         Role::Submission => Entry::Login(Client::new(process.edge(AuthForSubmission::NAME))),
     };
+    let tls = match role {
+        Role::Mx => Tls::start::<KeysForMx>(process.edge(KeysForMx::NAME), ALPN)?,
+        Role::Submission => Tls::start::<KeysForSubmission>(process.edge(KeysForSubmission::NAME), ALPN)?,
+    };
     let shutdown = process.shutdown();
     let per_peer = usize::try_from(settings.limits.connections_per_peer).unwrap_or(usize::MAX);
     let service = Arc::new(Service {
         settings: Arc::new(settings),
-        tls: Tls::start(process.edge(KeysTls::NAME), &["smtp"])?,
+        tls,
         budget: Budget::new(CONTENT),
         lingering: Semaphore::new(LINGERING),
         stopping: stopping(shutdown.clone()),

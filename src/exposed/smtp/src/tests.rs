@@ -105,7 +105,7 @@ impl World {
         let (stop, stopping) = watch::channel(false);
         let service = Service {
             settings: Arc::new(Settings { role: Role::Mx, hostname: Domain::parse("mx.mta.test").unwrap(), postmaster: None, limits }),
-            tls: Tls::start(dir.path().join("keys"), &["smtp"]).unwrap(),
+            tls: Tls::start::<wire::edge::keys_tls::KeysForMx>(dir.path().join("keys"), &["smtp"]).unwrap(),
             budget: Budget::new(budget),
             lingering: Semaphore::new(LINGERING),
             stopping,

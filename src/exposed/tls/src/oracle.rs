@@ -11,8 +11,8 @@ use std::{
 };
 use tokio::{runtime, sync::mpsc};
 use wire::{
-    Client, Edge, Error,
-    edge::keys_tls::{KeysTls, Request, Response},
+    Client, Error,
+    edge::keys_tls::{Handshakes, Request, Response},
 };
 
 /// After an answer that did not come, how long handshakes fail at once instead of waiting for their own.
@@ -24,18 +24,20 @@ type Question = (Request, answers::SyncSender<Result<Response, Error>>);
 #[derive(Debug)]
 pub(crate) struct Oracle {
     questions: mpsc::UnboundedSender<Question>,
+    /// How long an answer may take.
+    patience: Duration,
     sick_until: Mutex<Option<Instant>>,
 }
 
 impl Oracle {
     /// Starts the thread; it ends with the last handle.
-    pub(crate) fn start(keys: PathBuf) -> io::Result<Self> {
+    pub(crate) fn start<E: Handshakes>(keys: PathBuf) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         // As many questions as threads wait for an answer.
         let (questions, mut asked) = mpsc::unbounded_channel::<Question>();
         std::thread::Builder::new().name("keys".into()).spawn(move || {
             runtime.block_on(async {
-                let client = std::sync::Arc::new(Client::<KeysTls>::new(keys));
+                let client = std::sync::Arc::new(Client::<E>::new(keys));
                 while let Some((request, answer)) = asked.recv().await {
                     let client = client.clone();
                     tokio::spawn(async move {
@@ -46,7 +48,9 @@ impl Oracle {
                 }
             });
         })?;
-        Ok(Self { questions, sick_until: Mutex::new(None) })
+        // A little more than the question itself is given.
+        let patience = E::PATIENCE.saturating_add(Duration::from_secs(1));
+        Ok(Self { questions, patience, sick_until: Mutex::new(None) })
     }
 
     /// Asks and waits; to be called where blocking is allowed.
@@ -56,8 +60,7 @@ impl Oracle {
         }
         let (answer, answered) = answers::sync_channel(1);
         self.questions.send((request, answer)).map_err(|_| Error::Closed)?;
-        // A little more than the question itself is given.
-        let result = answered.recv_timeout(KeysTls::PATIENCE.saturating_add(Duration::from_secs(1))).unwrap_or(Err(Error::Timeout));
+        let result = answered.recv_timeout(self.patience).unwrap_or(Err(Error::Timeout));
         if let Err(Error::Timeout) = result {
             *self.sick_until() = Instant::now().checked_add(SICK);
         }

@@ -11,6 +11,7 @@ use rustls_pki_types::CertificateDer;
 use std::{
     io,
     path::PathBuf,
+    pin::Pin,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -18,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use wire::{
     Client, Error,
-    edge::keys_tls::{Certificate, KeysTls, Request, Response},
+    edge::keys_tls::{Certificate, Handshakes, Request, Response},
 };
 
 /// Time a handshake may take.
@@ -28,9 +29,22 @@ const WATCH: Duration = Duration::from_secs(600);
 /// Pause before asking again after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
+type Asking<'a> = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send + 'a>>;
+
+/// The edge of this front end, whichever it is.
+trait Keys: Send + Sync {
+    fn ask<'a>(&'a self, request: &'a Request, patience: Duration) -> Asking<'a>;
+}
+
+impl<E: Handshakes> Keys for Client<E> {
+    fn ask<'a>(&'a self, request: &'a Request, patience: Duration) -> Asking<'a> {
+        Box::pin(async move { Ok(self.call_within(patience, request, &[]).await?.body) })
+    }
+}
+
 /// TLS as a server, with certificates from `keys`.
 pub struct Tls {
-    keys: Arc<Client<KeysTls>>,
+    keys: Box<dyn Keys>,
     oracle: Arc<Oracle>,
     certificates: Arc<Certificates>,
     acceptor: TlsAcceptor,
@@ -56,9 +70,9 @@ pub enum TlsError {
 impl Tls {
     /// Sets TLS up for one protocol and starts to follow the certificates of `keys`. `alpn` is its protocol name: a client that
     /// offers only others is refused (ALPACA), one that offers none is served.
-    pub fn start(keys: PathBuf, alpn: &[&str]) -> Result<Arc<Self>, TlsError> {
-        let oracle = Arc::new(Oracle::start(keys.clone())?);
-        let keys = Arc::new(Client::new(keys));
+    pub fn start<E: Handshakes>(keys: PathBuf, alpn: &[&str]) -> Result<Arc<Self>, TlsError> {
+        let oracle = Arc::new(Oracle::start::<E>(keys.clone())?);
+        let keys = Box::new(Client::<E>::new(keys));
         let certificates = Arc::new(Certificates::default());
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -88,8 +102,9 @@ impl Tls {
     }
 
     async fn load(&self, request: &Request, patience: Duration) -> Result<(), Error> {
-        let reply = self.keys.call_within(patience, request, &[]).await?;
-        let Response::Certificates { generation, list } = reply.body else { return Err(Error::Malformed("not certificates")) };
+        let Response::Certificates { generation, list } = self.keys.ask(request, patience).await? else {
+            return Err(Error::Malformed("not certificates"));
+        };
         let list: Vec<Named> = list.into_iter().map(|c| self.certified(generation, c)).collect();
         if list.is_empty() {
             return Err(Error::Refused);

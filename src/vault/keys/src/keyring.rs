@@ -173,7 +173,7 @@ impl Keyring {
             return false;
         }
         let answer = keys_tls::Response::Certificates { generation: u64::MAX, list: certificates };
-        let fits = wire::encode(&answer).is_ok_and(|frame| frame.len() <= keys_tls::KeysTls::MAX_BODY);
+        let fits = wire::encode(&answer).is_ok_and(|frame| frame.len() <= keys_tls::KeysForMx::MAX_BODY);
         if let keys_tls::Response::Certificates { list, .. } = answer
             && fits
         {

@@ -2,7 +2,7 @@
 //!
 //! # Security
 //!
-//! * Talks to: front ends (keys/tls), queue (keys/dkim), the operator (keys/control). No network; reads its PEM files and credentials again
+//! * Talks to: front ends (keys/tls, an edge each), queue (keys/dkim), the operator (keys/control). No network; reads its PEM files and credentials again
 //!   on SIGHUP, keeps DKIM keys in its state directory.
 //! * Parses: frames of a few fixed shapes, and the operator's own PEM and DER. Nothing from the Internet: the values of header fields
 //!   that it signs are compared with their canonical form and hashed, and never read.
@@ -41,7 +41,11 @@ use std::{
 use tokio::sync::Notify;
 use wire::{
     Edge,
-    edge::{keys_control::KeysControl, keys_dkim::KeysDkim, keys_tls::KeysTls},
+    edge::{
+        keys_control::KeysControl,
+        keys_dkim::KeysDkim,
+        keys_tls::{KeysForImap, KeysForMx, KeysForSubmission},
+    },
     serve,
 };
 
@@ -55,7 +59,9 @@ fn main() -> ExitCode {
 }
 
 fn start(mut process: Process) -> Result<impl Future<Output = Result<(), Failure>>, Failure> {
-    let for_tls = process.listener(KeysTls::NAME)?;
+    let for_mx = process.listener(KeysForMx::NAME)?;
+    let for_submission = process.listener(KeysForSubmission::NAME)?;
+    let for_imap = process.listener(KeysForImap::NAME)?;
     let for_dkim = process.listener(KeysDkim::NAME)?;
     let for_control = process.listener(KeysControl::NAME)?;
     let (sources, reload, mut shutdown) = (process.sources(), process.reload(), process.shutdown());
@@ -64,7 +70,9 @@ fn start(mut process: Process) -> Result<impl Future<Output = Result<(), Failure
     let dkim = Arc::new(Dkim::open(&process.state()?, &process.config, Clock::new(now))?);
     Ok(async move {
         tokio::select! {
-            result = serve::<KeysTls, Keys>(for_tls, keys.clone()) => Ok(result?),
+            result = serve::<KeysForMx, Keys>(for_mx, keys.clone()) => Ok(result?),
+            result = serve::<KeysForSubmission, Keys>(for_submission, keys.clone()) => Ok(result?),
+            result = serve::<KeysForImap, Keys>(for_imap, keys.clone()) => Ok(result?),
             result = serve::<KeysDkim, Dkim>(for_dkim, dkim.clone()) => Ok(result?),
             result = serve::<KeysControl, Dkim>(for_control, dkim.clone()) => Ok(result?),
             never = reload_on_request(keys.clone(), dkim.clone(), sources, reload) => never,

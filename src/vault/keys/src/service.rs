@@ -1,4 +1,4 @@
-//! keys/tls: certificates for everyone, signatures over what is built here.
+//! keys/tls, for each front end: certificates for everyone, signatures over what is built here.
 
 use crate::{keyring::Keyring, limits::GRACE, statement::Statement};
 use std::{
@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::watch;
 use wire::{
     Error, Reply, Service,
-    edge::keys_tls::{KeysTls, Request, Response},
+    edge::keys_tls::{Handshakes, Request, Response},
 };
 
 /// The keys in use, and those they replaced for as long as handshakes begun with them may last.
@@ -53,8 +53,8 @@ impl Keys {
     }
 }
 
-impl Service<KeysTls> for Keys {
-    async fn call(&self, request: Request, _fds: Vec<OwnedFd>) -> Result<Reply<KeysTls>, Error> {
+impl<E: Handshakes> Service<E> for Keys {
+    async fn call(&self, request: Request, _fds: Vec<OwnedFd>) -> Result<Reply<E>, Error> {
         let answer = match request {
             Request::Certificates => self.current.borrow().certificates(),
             Request::Changed(generation) => {

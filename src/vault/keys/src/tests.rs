@@ -29,7 +29,7 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 use wire::{
     Client, Error, List,
-    edge::keys_tls::{Certificate, KeysTls, Request, Response, SignInput},
+    edge::keys_tls::{Certificate, KeysForMx, Request, Response, SignInput},
     serve,
 };
 
@@ -37,7 +37,7 @@ use wire::{
 struct World {
     files: TempDir,
     keys: Arc<Keys>,
-    client: Arc<Client<KeysTls>>,
+    client: Arc<Client<KeysForMx>>,
     sources: Vec<PemSource>,
 }
 
@@ -70,7 +70,7 @@ impl World {
         }
         let keys = Arc::new(Keys::new(Keyring::load(&sources, &from_files, None)));
         let socket = files.path().join("socket");
-        tokio::spawn(serve::<KeysTls, Keys>(listener(&socket), keys.clone()));
+        tokio::spawn(serve::<KeysForMx, Keys>(listener(&socket), keys.clone()));
         Self { client: Arc::new(Client::new(socket)), files, keys, sources }
     }
 
@@ -108,7 +108,7 @@ fn transcript() -> SignInput {
 /// A listener's half: rustls' signing key, with the key elsewhere.
 #[derive(Debug, Clone)]
 struct Remote {
-    client: Arc<Client<KeysTls>>,
+    client: Arc<Client<KeysForMx>>,
     runtime: Handle,
     generation: u64,
     certificates: Vec<Certificate>,
@@ -315,7 +315,7 @@ async fn a_lying_listener_loses_its_connection() {
     let (generation, _) = world.certificates().await;
     let bytes = SignInput::Tls13ServerVerify { transcript_hash: b"a mail that example.org never sent".to_vec().into() };
     assert!(world.sign(generation, 0, scheme::ECDSA_SECP256R1_SHA256, bytes).await.is_err());
-    let other = Client::<KeysTls>::new(world.files.path().join("socket"));
+    let other = Client::<KeysForMx>::new(world.files.path().join("socket"));
     assert!(other.call(&Request::Certificates, &[]).await.is_ok());
 }
 

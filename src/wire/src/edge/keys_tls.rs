@@ -1,7 +1,10 @@
-//! smtp, imap -> keys: certificates, and signatures over handshakes that `keys` itself rebuilds.
+//! mx, submission, imap -> keys: certificates, and signatures over handshakes that `keys` itself rebuilds.
 //!
 //! `keys` never signs bytes it was handed: a signature is only ever over a TLS 1.3 server CertificateVerify or a TLS 1.2
 //! ServerKeyExchange. What a taken-over listener gains is what it had: it can terminate TLS while it is owned.
+//!
+//! Each front end has an edge of its own, with connections and requests of its own: one that was taken over is known by the name of
+//! its edge, and cannot use up what the others need.
 
 use crate::{Edge, List};
 use pure_addr::Text;
@@ -9,15 +12,53 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::time::Duration;
 
-/// See the module.
+/// mx asks.
 #[derive(Debug)]
-pub struct KeysTls;
+pub struct KeysForMx;
 
-impl Edge for KeysTls {
-    const NAME: &'static str = "keys-tls";
-    const MAX_BODY: usize = 1024 * 1024;
+/// submission asks.
+#[derive(Debug)]
+pub struct KeysForSubmission;
+
+/// imap asks.
+#[derive(Debug)]
+pub struct KeysForImap;
+
+/// What they have in common.
+pub trait Handshakes: Edge<Request = Request, Response = Response> {}
+
+impl Handshakes for KeysForMx {}
+impl Handshakes for KeysForSubmission {}
+impl Handshakes for KeysForImap {}
+
+const MAX_BODY: usize = 1024 * 1024;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Edge for KeysForMx {
+    const NAME: &'static str = "keys-tls-mx";
+    const MAX_BODY: usize = MAX_BODY;
     const MAX_FDS: usize = 0;
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const PATIENCE: Duration = PATIENCE;
+    type Request = Request;
+    type Response = Response;
+    type Event = super::Never;
+}
+
+impl Edge for KeysForSubmission {
+    const NAME: &'static str = "keys-tls-submission";
+    const MAX_BODY: usize = MAX_BODY;
+    const MAX_FDS: usize = 0;
+    const PATIENCE: Duration = PATIENCE;
+    type Request = Request;
+    type Response = Response;
+    type Event = super::Never;
+}
+
+impl Edge for KeysForImap {
+    const NAME: &'static str = "keys-tls-imap";
+    const MAX_BODY: usize = MAX_BODY;
+    const MAX_FDS: usize = 0;
+    const PATIENCE: Duration = PATIENCE;
     type Request = Request;
     type Response = Response;
     type Event = super::Never;

@@ -1,10 +1,23 @@
 //! What `up` starts: the table that the units of `systemd/` say at greater length.
 
 use wire::edge::{
-    Edge, auth_control::AuthControl, auth_directory::AuthDirectory, auth_login::AuthForImap, auth_login::AuthForSubmission,
-    dns_send::DnsForSend, keys_control::KeysControl, keys_dkim::KeysDkim, keys_tls::KeysTls, queue_control::QueueControl,
-    queue_grant::QueueGrant, queue_inbound::QueueInbound, scan_index::ScanForQueue, scan_index::ScanForStore, send_deliver::SendDeliver,
-    store_deliver::StoreDeliver, store_grant::StoreGrant,
+    Edge,
+    auth_control::AuthControl,
+    auth_directory::AuthDirectory,
+    auth_login::AuthForImap,
+    auth_login::AuthForSubmission,
+    dns_send::DnsForSend,
+    keys_control::KeysControl,
+    keys_dkim::KeysDkim,
+    keys_tls::{KeysForImap, KeysForMx, KeysForSubmission},
+    queue_control::QueueControl,
+    queue_grant::QueueGrant,
+    queue_inbound::QueueInbound,
+    scan_index::ScanForQueue,
+    scan_index::ScanForStore,
+    send_deliver::SendDeliver,
+    store_deliver::StoreDeliver,
+    store_grant::StoreGrant,
 };
 
 /// The first of the numbers that daemons run under when `up` is root: outside what distributions give to people and services, and
@@ -21,8 +34,6 @@ const AUTH: u32 = FIRST_ID + 7;
 const KEYS: u32 = FIRST_ID + 8;
 const DNS: u32 = FIRST_ID + 9;
 const SEND: u32 = FIRST_ID + 11;
-/// Both SMTP daemons share a group, so that an edge with three clients can name them all: one user and one group.
-const SMTP: u32 = FIRST_ID + 10;
 const ROOT: u32 = 0;
 
 /// One daemon.
@@ -67,7 +78,13 @@ pub(super) const DAEMONS: &[Daemon] = &[
         binary: "postern-keys",
         argument: None,
         ports: &[],
-        edges: &[edge::<KeysTls>(IMAP, SMTP), edge::<KeysDkim>(QUEUE, QUEUE), edge::<KeysControl>(ROOT, ROOT)],
+        edges: &[
+            edge::<KeysForMx>(MX, MX),
+            edge::<KeysForSubmission>(SUBMISSION, SUBMISSION),
+            edge::<KeysForImap>(IMAP, IMAP),
+            edge::<KeysDkim>(QUEUE, QUEUE),
+            edge::<KeysControl>(ROOT, ROOT),
+        ],
         state: true,
         tls_key: true,
         uid: KEYS,
@@ -153,7 +170,7 @@ pub(super) const DAEMONS: &[Daemon] = &[
         state: false,
         tls_key: false,
         uid: MX,
-        gid: SMTP,
+        gid: MX,
     },
     Daemon {
         name: "submission",
@@ -164,7 +181,7 @@ pub(super) const DAEMONS: &[Daemon] = &[
         state: false,
         tls_key: false,
         uid: SUBMISSION,
-        gid: SMTP,
+        gid: SUBMISSION,
     },
     Daemon {
         name: "imap",

@@ -78,7 +78,7 @@ async fn house() -> House {
     let auth = Arc::new(Auth { world: World::with_messages(2), calls: AtomicU32::new(0) });
     tokio::spawn(wire::serve::<AuthForImap, Auth>(socket, auth.clone()));
     let server = Arc::new(Server {
-        tls: Tls::start(directory.path().join("none"), &["imap"]).unwrap(),
+        tls: Tls::start::<wire::edge::keys_tls::KeysForImap>(directory.path().join("none"), &["imap"]).unwrap(),
         auth: wire::Client::new(path),
         stop: Stop(None),
         message_limit: super::world::MESSAGE_LIMIT,
@@ -256,7 +256,7 @@ async fn plaintext_leads_only_to_tls() {
 async fn a_slow_client_is_sent_away_after_a_minute() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server {
-        tls: Tls::start(directory.path().join("none"), &["imap"]).unwrap(),
+        tls: Tls::start::<wire::edge::keys_tls::KeysForImap>(directory.path().join("none"), &["imap"]).unwrap(),
         auth: wire::Client::new(directory.path().join("sock")),
         stop: Stop(None),
         message_limit: 1,

@@ -1,7 +1,7 @@
 use crate::world::{Daemon, renew};
 use rustix::process::Signal;
 use std::time::Duration;
-use wire::edge::keys_tls::{KeysTls, Request, Response, SignInput};
+use wire::edge::keys_tls::{KeysForMx, Request, Response, SignInput};
 
 /// TLS SignatureScheme ecdsa_secp256r1_sha256.
 const ECDSA_P256: u16 = 0x0403;
@@ -9,7 +9,7 @@ const ECDSA_P256: u16 = 0x0403;
 #[tokio::test]
 async fn renewed_files_are_taken_inside_the_jail() {
     let mut daemon = Daemon::start();
-    let client = daemon.client::<KeysTls>();
+    let client = daemon.client::<KeysForMx>();
     let Response::Certificates { generation: first, list } = client.call(&Request::Certificates, &[]).await.unwrap().body else { panic!() };
     assert_eq!((list.len(), list[0].names[0].as_str()), (1, "mail.mta.test"));
     renew(&daemon.files, 2);

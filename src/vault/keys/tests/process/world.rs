@@ -13,7 +13,11 @@ use std::{
 use tempfile::TempDir;
 use wire::{
     Client, Edge,
-    edge::{keys_control::KeysControl, keys_dkim::KeysDkim, keys_tls::KeysTls},
+    edge::{
+        keys_control::KeysControl,
+        keys_dkim::KeysDkim,
+        keys_tls::{KeysForImap, KeysForMx, KeysForSubmission},
+    },
 };
 
 pub(crate) struct Daemon {
@@ -57,8 +61,10 @@ impl Daemon {
             path("live").join("key")
         );
         fs::write(path("credentials").join("postern.toml"), config).unwrap();
-        let listeners: Vec<_> =
-            [KeysTls::NAME, KeysDkim::NAME, KeysControl::NAME].into_iter().map(|name| (name, listener(&files, name))).collect();
+        let listeners: Vec<_> = [KeysForMx::NAME, KeysForSubmission::NAME, KeysForImap::NAME, KeysDkim::NAME, KeysControl::NAME]
+            .into_iter()
+            .map(|name| (name, listener(&files, name)))
+            .collect();
         let child = spawn(&files, &listeners);
         Self { child, files, listeners }
     }
