@@ -1,6 +1,7 @@
 use crate::{Conn, Edge, Error, frame::Kind, server::Reply};
 use std::{
     collections::HashMap,
+    io,
     marker::PhantomData,
     os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
@@ -70,9 +71,14 @@ impl<E: Edge> Client<E> {
         // The reader holds the connection only as long as somebody else does.
         let reader = Arc::downgrade(&mux);
         tokio::spawn(async move {
+            let mut reset = false;
             while let Some(mux) = reader.upgrade() {
                 let result = mux.read_one().await;
                 if let Err(e) = result {
+                    // The server died and left requests of ours unread, which is told once and before the answers that it did give.
+                    if matches!(&e, Error::Io(e) if e.kind() == io::ErrorKind::ConnectionReset) && !std::mem::replace(&mut reset, true) {
+                        continue;
+                    }
                     if !matches!(e, Error::Closed) {
                         tracing::warn!(edge = E::NAME, error = %e, "connection to server ended");
                     }
@@ -85,8 +91,8 @@ impl<E: Edge> Client<E> {
         Ok(mux)
     }
 
+    /// Nothing can be sent on this one any more. What was answered is still read by its reader, who sees the end.
     async fn forget(&self, dead: &Arc<Mux<E>>) {
-        dead.die();
         let mut current = self.current.lock().await;
         if current.as_ref().is_some_and(|m| Arc::ptr_eq(m, dead)) {
             *current = None;

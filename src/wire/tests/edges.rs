@@ -192,3 +192,59 @@ async fn a_dead_server_is_an_error_and_a_new_one_is_found() {
     tokio::spawn(serve::<Echo, _>(keep, Arc::new(Server::default())));
     assert!(client.call(&(3, vec![]), &[]).await.is_ok());
 }
+
+/// What a server has answered counts, although it dies with other requests unread and a third cannot be sent any more.
+#[tokio::test]
+async fn the_answers_of_a_dead_server_are_read() {
+    use rustix::net::{RecvFlags, SocketFlags, accept_with, recv};
+    let dir = tempfile::tempdir().unwrap();
+    let (listener, path) = listen(&dir);
+    let client = Arc::new(Client::<Echo>::new(&path));
+    let call = |n: u32| {
+        let client = client.clone();
+        tokio::spawn(async move { client.call(&(n, vec![]), &[]).await })
+    };
+    let first = call(10);
+    rustix::io::ioctl_fionbio(&listener, true).unwrap();
+    let soon = async |what: &mut dyn FnMut() -> bool| {
+        while !what() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let mut server = None;
+    soon(&mut || {
+        server = accept_with(&listener, SocketFlags::NONBLOCK).ok();
+        server.is_some()
+    })
+    .await;
+    let server = server.unwrap();
+    let mut buffer = [0; 256];
+    let mut length = 0;
+    // Its hello, which is ours too.
+    soon(&mut || {
+        recv(&server, &mut buffer, RecvFlags::empty()).is_ok_and(|(n, _)| {
+            length = n;
+            n > 0
+        })
+    })
+    .await;
+    send(&server, &buffer[..length], SendFlags::empty()).unwrap();
+    soon(&mut || {
+        recv(&server, &mut buffer, RecvFlags::empty()).is_ok_and(|(n, _)| {
+            length = n;
+            n > 0
+        })
+    })
+    .await;
+    let second = call(11);
+    let mut peeked = [0; 256];
+    soon(&mut || recv(&server, &mut peeked, RecvFlags::PEEK).is_ok_and(|(n, _)| n > 0)).await;
+    // A response has the request's body here.
+    buffer[0] = 2;
+    send(&server, &buffer[..length], SendFlags::empty()).unwrap();
+    drop((server, listener));
+    // Sent before anybody has read.
+    let third = call(12);
+    assert_eq!(first.await.unwrap().unwrap().body.0, 10);
+    assert!(second.await.unwrap().is_err() && third.await.unwrap().is_err());
+}

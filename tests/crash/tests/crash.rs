@@ -5,9 +5,12 @@
 //!
 //! `POSTERN_CRASH_MESSAGES`, `POSTERN_CRASH_KILLS` (of each daemon) and `POSTERN_CRASH_SEED` change the numbers.
 
+mod chance;
+
+use chance::{Random, number};
 use std::{
     collections::BTreeMap,
-    env, io,
+    io,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -24,22 +27,6 @@ const SUBMITTING: usize = 10;
 const PAUSE: Duration = Duration::from_millis(10);
 /// A guard against a test that never ends.
 const LIMIT: Duration = Duration::from_secs(600);
-
-fn number(variable: &str, default: usize) -> usize {
-    env::var(variable).ok().map_or(default, |text| text.parse().expect(variable))
-}
-
-/// xorshift64*: the same kills for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % limit
-    }
-}
 
 #[derive(Default)]
 struct Tally {
@@ -131,18 +118,7 @@ fn attempt(appliance: &Appliance, smtp: &mut Option<Smtp>, login: bool, number: 
 }
 
 fn connect(appliance: &Appliance, login: bool) -> io::Result<Smtp> {
-    if !login {
-        return Smtp::try_connect(appliance, "mx");
-    }
-    let mut smtp = Smtp::try_connect(appliance, "submission")?;
-    if smtp.try_command("STARTTLS")?.code != 220 {
-        return Err(io::ErrorKind::ConnectionAborted.into());
-    }
-    smtp.connection.start_tls()?;
-    let (address, password) = appliance.account("bob");
-    let plain = data_encoding::BASE64.encode(format!("\0{address}\0{password}").as_bytes());
-    let ready = smtp.try_command("EHLO client.example.org")?.code == 250 && smtp.try_command(&format!("AUTH PLAIN {plain}"))?.code == 235;
-    if ready { Ok(smtp) } else { Err(io::ErrorKind::ConnectionAborted.into()) }
+    if login { Smtp::try_submission(appliance, "bob") } else { Smtp::try_connect(appliance, "mx") }
 }
 
 /// Kills every daemon so many times, in a random order, at random points of the progress.

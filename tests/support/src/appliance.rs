@@ -101,9 +101,22 @@ impl Appliance {
         fs::write(&config, &world.config).expect("the configuration is written");
         let lines: String = world.accounts.iter().map(|(address, password)| format!("{address} {password}\n")).collect();
         fs::write(&accounts, lines).expect("the accounts are written");
+        Self::run(Self::given(&dir), dir)
+    }
+
+    /// Starts it again in the same state after it was stopped; its ports are others.
+    ///
+    /// # Panics
+    /// When it does not start; the logs are shown.
+    pub fn restart(&mut self) {
+        let dir = self.dir.take().expect("it was started");
+        *self = Self::run(Self::given(&dir), dir);
+    }
+
+    fn given(dir: &TempDir) -> Command {
         let mut command = Self::command(&dir.path().join("up"));
-        command.arg("--config").arg(&config).arg("--accounts").arg(&accounts);
-        Self::run(command, dir)
+        command.arg("--config").arg(dir.path().join("given.toml")).arg("--accounts").arg(dir.path().join("given.passwords"));
+        command
     }
 
     /// Starts one as a newcomer gets it: example.test with alice and bob.

@@ -47,6 +47,20 @@ impl Smtp {
         if ready { Ok(this) } else { Err(io::ErrorKind::ConnectionRefused.into()) }
     }
 
+    /// A session with STARTTLS in which an account has logged in; every failure is returned.
+    pub fn try_submission(appliance: &Appliance, account: &str) -> io::Result<Self> {
+        let mut this = Self::try_connect(appliance, "submission")?;
+        if this.try_command("STARTTLS")?.code != 220 {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        this.connection.start_tls()?;
+        let (address, password) = appliance.account(account);
+        let plain = BASE64.encode(format!("\0{address}\0{password}").as_bytes());
+        let ready =
+            this.try_command("EHLO client.example.org")?.code == 250 && this.try_command(&format!("AUTH PLAIN {plain}"))?.code == 235;
+        if ready { Ok(this) } else { Err(io::ErrorKind::ConnectionAborted.into()) }
+    }
+
     /// STARTTLS, the handshake, EHLO again.
     ///
     /// # Panics

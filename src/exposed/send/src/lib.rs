@@ -15,6 +15,8 @@
 //! * a name from the DNS never leads to ourselves, whatever it says ([`Reach`]);
 //! * delivered is only what the remote has said 2yz to after the end of the message; when the connection is lost before that answer,
 //!   the message may have been delivered and is tried again all the same (RFC 1047);
+//! * what was delivered is remembered, and a lease goes on when the queue that asked for it dies: the next queue, which offers the same
+//!   again, gets the answer instead of a second delivery;
 //! * a connection is used again only for the same route, host and requirement; TLS sessions are never resumed.
 //!
 //! | Standard | Subject | |
@@ -36,6 +38,7 @@ mod limits;
 mod message;
 mod outcome;
 mod pool;
+mod recent;
 mod route;
 mod service;
 mod session;

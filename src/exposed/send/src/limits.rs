@@ -7,6 +7,10 @@ use std::time::Duration;
 pub(crate) const MAX_LEASES: usize = 250;
 /// How long a lease waits for its turn before it is given back.
 pub(crate) const TURN: Duration = Duration::from_secs(15 * 60);
+/// How long a process that is to end waits for leases that are under way.
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
+/// And then for their reports to be written.
+pub(crate) const LAST_REPORTS: Duration = Duration::from_millis(100);
 /// Hosts tried for one lease.
 pub(crate) const MAX_HOSTS: usize = 5;
 /// Connections tried for one lease.
@@ -29,6 +33,9 @@ pub(crate) const MAX_POLICIES: usize = 10_000;
 pub(crate) const MAX_FETCHES: usize = 16;
 /// Hosts whose TLS level is remembered.
 pub(crate) const MAX_LEVELS: usize = 10_000;
+/// Deliveries that are remembered, so that a queue that did not hear of them is told again: no fewer than a queue has under way at a
+/// time, which is 192 messages of 100 recipients.
+pub(crate) const MAX_RECENT: usize = 20_000;
 /// How long a policy that could not be fetched is not asked for again.
 pub(crate) const FETCH_AGAIN: Duration = Duration::from_secs(5 * 60);
 /// Bytes of header that a message may get beside the size that is configured.

@@ -25,10 +25,17 @@ fn start(mut process: Process) -> Result<impl Future<Output = Result<(), Failure
     let sender = Arc::new(Sender::new(settings, &process.edge(DnsForSend::NAME)));
     let (sources, reload, mut shutdown) = (process.sources(), process.reload(), process.shutdown());
     Ok(async move {
+        let serving = serve::<SendDeliver, _>(listener, sender.clone());
+        tokio::pin!(serving);
         tokio::select! {
-            result = serve::<SendDeliver, _>(listener, sender.clone()) => Ok(result?),
+            result = &mut serving => return Ok(result?),
             never = reload_on_request(&sender, &sources, &reload) => match never {},
-            () = shutdown.requested() => Ok(()),
+            () = shutdown.requested() => {}
+        }
+        // What is under way is finished and reported; what has not begun is offered again.
+        tokio::select! {
+            result = serving => Ok(result?),
+            () = sender.drain() => Ok(()),
         }
     })
 }

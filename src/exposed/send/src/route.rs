@@ -9,7 +9,7 @@ use crate::{
     message::Message,
     outcome::{self, Peer},
     pool::{Idle, Key},
-    service::Sender,
+    service::Means,
     session::{Session, Unopened},
     settings::{Settings, Smarthost},
     sts::Found,
@@ -34,7 +34,7 @@ use wire::{
 
 /// One lease under way.
 pub(crate) struct Way<'a, 'l> {
-    pub(crate) sender: &'a Sender,
+    pub(crate) sender: &'a Means,
     pub(crate) settings: &'a Settings,
     pub(crate) attempt: &'a mut Attempt<'l>,
     pub(crate) message: &'a Message,
@@ -60,7 +60,7 @@ struct Target {
 }
 
 impl<'a, 'l> Way<'a, 'l> {
-    pub(crate) fn new(sender: &'a Sender, settings: &'a Settings, attempt: &'a mut Attempt<'l>, message: &'a Message) -> Self {
+    pub(crate) fn new(sender: &'a Means, settings: &'a Settings, attempt: &'a mut Attempt<'l>, message: &'a Message) -> Self {
         Self { sender, settings, attempt, message, sessions: 0, addresses: 0, own: Vec::new(), sts: None }
     }
 

@@ -10,6 +10,7 @@ use wire::{
     Client, Edge,
     edge::{
         dns_send::DnsForSend,
+        mail::QueueId,
         send_deliver::{Route, SendDeliver},
     },
     serve,
@@ -53,7 +54,8 @@ async fn mail_leaves_from_inside_the_jail() {
     assert_eq!(outcomes(&deliver(&client, given.clone(), b"x\r\n").await), ["F 5.4.4"; 2]);
     given.route = Route::Smarthost(Text::new("relay").unwrap());
     let big = format!("Subject: x\r\n\r\n{}", "a line\r\n".repeat(500_000));
-    for _ in 0..2 {
+    for id in [1, 2] {
+        given.id = QueueId(id);
         let report = deliver(&client, given.clone(), big.as_bytes()).await;
         assert_eq!(outcomes(&report), ["D 2.0.0", "D 2.0.0"], "{report:?}");
     }

@@ -321,6 +321,50 @@ async fn a_connection_that_died_waiting_costs_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_offered_again_is_not_sent_again() {
+    let (host, world) = with("PIPELINING", answers(&[("RCPT TO:<b", "451 later")])).await;
+    let lease = lease("remote.test", &BOTH);
+    let first = world.deliver(lease.clone(), b"Subject: x\r\n\r\n").await;
+    assert_eq!(outcomes(&first), ["D 2.0.0", "t 4.0.0"]);
+    // The queue died before it knew. What was not delivered is tried.
+    let second = deliver(&world.another_client(), lease, b"Subject: x\r\n\r\n").await;
+    assert_eq!(second.results, first.results);
+    assert_eq!(host.count(), 1);
+    assert_eq!(host.seen(|s| s.lines.iter().filter(|l| l.starts_with("RCPT")).cloned().collect::<Vec<_>>()).len(), 3);
+}
+
+/// The queue dies while the remote thinks about the message; the next one offers it at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_queue_that_dies_cuts_nothing_off() {
+    let (arrived, mut content) = tokio::sync::mpsc::unbounded_channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let hook: Answers = Arc::new(move |line| {
+        if line == "END" {
+            arrived.send(()).unwrap();
+            tokio::task::block_in_place(|| wait.lock().unwrap().recv_timeout(PATIENCE)).unwrap();
+        }
+        None
+    });
+    let (host, world) = with("", hook).await;
+    let lease = lease("remote.test", &BOTH);
+    let first = tokio::spawn({
+        let (client, lease) = (world.another_client(), lease.clone());
+        async move { deliver(&client, lease, b"Subject: x\r\n\r\n").await }
+    });
+    content.recv().await.unwrap();
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    let second = tokio::spawn({
+        let (client, lease) = (world.another_client(), lease);
+        async move { deliver(&client, lease, b"Subject: x\r\n\r\n").await }
+    });
+    go.send(()).unwrap();
+    assert_eq!(outcomes(&second.await.unwrap()), ["D 2.0.0", "D 2.0.0"]);
+    assert_eq!(host.count(), 1);
+}
+
+#[tokio::test]
 async fn reports_on_tls_have_an_address() {
     let (_host, world) = with("", well_behaved()).await;
     let ask = async |name: &str| {

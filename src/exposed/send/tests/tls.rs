@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use wire::edge::{
     dns_send,
-    send_deliver::{Report, Route, TlsFailure, TlsPolicy},
+    send_deliver::{Lease, Report, Route, TlsFailure, TlsPolicy},
 };
 use world::*;
 
@@ -283,11 +283,12 @@ async fn smarthosts_are_logged_in_to() {
         given.reach.loopback = false;
         let world = World::new(given);
         world.dns.address("smtp.relay.test", false, loopback(1));
-        let mut lease = lease("remote.test", &["a@remote.test", "b@other.test"]);
-        lease.route = Route::Smarthost(pure_addr::Text::new("relay").unwrap());
-        let report = world.deliver(lease.clone(), b"x\r\n").await;
+        let by = |name: &str| {
+            let route = Route::Smarthost(pure_addr::Text::new(name).unwrap());
+            Lease { route, ..lease("remote.test", &["a@remote.test", "b@other.test"]) }
+        };
+        let report = world.deliver(by("relay"), b"x\r\n").await;
         assert_eq!(outcomes(&report), [expected; 2], "{tls:?} {report:?}");
-        lease.route = Route::Smarthost(pure_addr::Text::new("other").unwrap());
-        assert_eq!(outcomes(&world.deliver(lease, b"x\r\n").await), ["t 4.3.5"; 2]);
+        assert_eq!(outcomes(&world.deliver(by("other"), b"x\r\n").await), ["t 4.3.5"; 2]);
     }
 }

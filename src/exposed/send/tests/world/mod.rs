@@ -15,7 +15,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::{AsFd, OwnedFd},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tempfile::TempDir;
@@ -342,7 +345,7 @@ pub fn settings(smtp: u16) -> Settings {
 
 /// A sender and what it asks.
 pub struct World {
-    _dir: TempDir,
+    dir: TempDir,
     pub dns: Arc<Dns>,
     pub client: Client<SendDeliver>,
 }
@@ -362,7 +365,7 @@ impl World {
         tokio::spawn(serve::<DnsForSend, _>(socket(&dns_path), dns.clone()));
         let sender = Arc::new(Sender::new(settings, &dns_path));
         tokio::spawn(serve::<SendDeliver, _>(socket(&path), sender));
-        Self { _dir: dir, dns, client: Client::new(path) }
+        Self { dir, dns, client: Client::new(path) }
     }
 
     /// remote.test with one host at this address.
@@ -371,6 +374,11 @@ impl World {
         world.dns.mx("remote.test", secure, &[(10, "mx.remote.test")]);
         world.dns.address("mx.remote.test", secure, host.address.ip());
         world
+    }
+
+    /// Another queue, as after a restart.
+    pub fn another_client(&self) -> Client<SendDeliver> {
+        Client::new(self.dir.path().join("send"))
     }
 
     pub async fn deliver(&self, lease: Lease, message: &[u8]) -> Report {
@@ -392,7 +400,9 @@ pub async fn deliver(client: &Client<SendDeliver>, lease: Lease, message: &[u8])
     *report
 }
 
+/// Of another message each time.
 pub fn lease(destination: &str, recipients: &[&str]) -> Lease {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
     let recipient = |(number, address): (usize, &&str)| LeaseRecipient {
         number: u32::try_from(number).unwrap() + 7,
         address: Address::parse(address).unwrap(),
@@ -400,7 +410,7 @@ pub fn lease(destination: &str, recipients: &[&str]) -> Lease {
         orcpt: None,
     };
     Lease {
-        id: QueueId(1),
+        id: QueueId(NEXT.fetch_add(1, Ordering::Relaxed)),
         route: Route::Direct(domain(destination)),
         reverse_path: ReversePath::Address(Address::parse("alice@mta.test").unwrap()),
         smtputf8: false,
