@@ -238,6 +238,12 @@ impl Queue {
         self.core.spool.inbox.ended().await;
     }
 
+    /// Sends nothing new, and waits until what is under way has been reported, at most [`limits::LAST_REPORTS`]: what a process that is
+    /// gone was told of would be sent again.
+    pub async fn settle(&self) {
+        let _ = tokio::time::timeout(limits::LAST_REPORTS, self.outbound.close()).await;
+    }
+
     /// Stops as if killed, and waits until the database is closed.
     pub fn stop(self) {
         for task in &self.tasks {

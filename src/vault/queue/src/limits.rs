@@ -71,6 +71,8 @@ pub const MAX_SENDING: usize = 192;
 pub const MAX_SENDING_BYTES: u64 = 256 * 1024 * 1024;
 /// Destinations that are worked on at a time.
 pub const MAX_DESTINATIONS: usize = 256;
+/// How long a process that is to end waits for the reports of what is being sent; a little longer than send itself.
+pub const LAST_REPORTS: Duration = Duration::from_secs(6);
 /// Recipients of one lease: what any server takes (RFC 5321 4.5.3.1.8).
 pub const MAX_LEASE_RECIPIENTS: usize = 100;
 /// Attempts that are remembered of a recipient.

@@ -59,6 +59,7 @@ fn start(mut process: jail::Process) -> Result<Serving, Failure> {
             () = queue.failed() => return Err("the spool cannot be written".into()),
             () = shutdown.requested() => {}
         }
+        queue.settle().await;
         // Crash-only: what is accepted is on disk, and the next start goes on with it.
         queue.stop();
         Ok(())

@@ -41,6 +41,10 @@ pub(crate) struct Outbound {
     /// Room for messages that are being sent.
     pub(crate) budget: Arc<Budget>,
     tasks: Mutex<HashMap<String, Arc<Poke>>>,
+    /// Nothing new is to be sent.
+    closing: AtomicBool,
+    /// The last task has ended.
+    idle: Notify,
 }
 
 /// Wakes the task of one destination.
@@ -58,6 +62,8 @@ impl Outbound {
             reports: Notify::new(),
             budget: Budget::new(MAX_SENDING, MAX_SENDING_BYTES),
             tasks: Mutex::default(),
+            closing: AtomicBool::new(false),
+            idle: Notify::new(),
         })
     }
 
@@ -99,6 +105,19 @@ impl Outbound {
         self.due.notify_one();
     }
 
+    /// Lets every task end with the leases that it has.
+    pub(crate) async fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        self.wake();
+        while self.working() > 0 {
+            self.idle.notified().await;
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
     fn enter(self: &Arc<Self>, name: &str) -> Working {
         let poke = Arc::new(Poke::default());
         self.tasks().insert(name.to_owned(), poke.clone());
@@ -125,6 +144,9 @@ impl Drop for Working {
             // The next task may have come already.
             if tasks.get(&self.name).is_some_and(|poke| Arc::ptr_eq(poke, &self.poke)) {
                 tasks.remove(&self.name);
+            }
+            if tasks.is_empty() {
+                self.outbound.idle.notify_one();
             }
         }
         // There is a place for another.

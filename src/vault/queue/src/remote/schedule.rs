@@ -31,7 +31,7 @@ pub(crate) async fn dispatch(sender: Arc<Sender>, outbound: Arc<Outbound>) {
     let mut tasks: JoinSet<()> = JoinSet::new();
     loop {
         while tasks.try_join_next().is_some() {}
-        let free = MAX_DESTINATIONS.saturating_sub(outbound.working());
+        let free = if outbound.is_closing() { 0 } else { MAX_DESTINATIONS.saturating_sub(outbound.working()) };
         let now = sender.clock.now();
         let mut wait = MAX_POLL;
         if free > 0 {
@@ -78,6 +78,11 @@ impl Task {
     async fn run(mut self) {
         let mut running: JoinSet<Contact> = JoinSet::new();
         loop {
+            if self.working.outbound.is_closing() {
+                // What is under way is reported; the next start leases the rest.
+                while running.join_next().await.is_some() {}
+                return;
+            }
             if self.working.poke.reset.swap(false, Ordering::Relaxed) {
                 self.circuit = Circuit::default();
             }
