@@ -1,7 +1,7 @@
 //! Content as it arrives: DATA with its dots, BDAT with its counted bytes, one rule for both.
 //!
-//! The rule: CR and LF stand only as CRLF, NUL not at all, no line and no message beyond its limit. The first breach is
-//! kept as the [`Fault`]; from then on nothing is passed on, and the end is looked for by the same rule as before. CR CR LF
+//! The rule: CR and LF stand only as CRLF, NUL not at all, no line and no message beyond its limit. The first breach, or
+//! bare bytes whenever they come, is kept as the [`Fault`]; from the first on nothing is passed on, and the end is looked for by the same rule as before. CR CR LF
 //! is not a line end: whoever takes it for one and whoever does not must both see the same end of data (attack case SMUG-01).
 
 use crate::Limits;
@@ -62,7 +62,10 @@ impl Meter {
     }
 
     fn blame(&mut self, fault: Fault) {
-        self.fault.get_or_insert(fault);
+        // Bare bytes are told above all else: they alone may mean that somebody saw another end of data (SMUG-01).
+        if self.fault.is_none() || fault == Fault::BareBytes {
+            self.fault = Some(fault);
+        }
     }
 
     /// Takes bytes of one line, the CRLF at its end among them.

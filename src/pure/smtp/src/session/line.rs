@@ -26,7 +26,7 @@ impl Session {
             Line::TooLong => {
                 let reply = if self.in_login() { say::RESPONSE_TOO_LONG } else { say::LINE_TOO_LONG };
                 let left = self.settings.limits.discard;
-                if let Mode::Login(exchange) = std::mem::replace(&mut self.mode, Mode::Discard { left, reply }) {
+                if let Mode::Login(exchange) = std::mem::replace(&mut self.mode, Mode::Discard { left, after_cr: false, reply }) {
                     self.abandon(&exchange);
                 }
             }
@@ -74,7 +74,7 @@ impl Session {
 
     /// Throws away the rest of a line that is too long. The reply comes at its end; there is an end to patience, too (ADDR-04).
     pub(super) fn discard(&mut self, input: &mut &[u8]) -> bool {
-        let Mode::Discard { left, reply } = &mut self.mode else { return false };
+        let Mode::Discard { left, after_cr, reply } = &mut self.mode else { return false };
         let end = input.iter().position(|&b| b == b'\n');
         let (used, rest) = match end {
             Some(at) => input.split_at_checked(at.saturating_add(1)).unwrap_or((input, &[])),
@@ -82,8 +82,16 @@ impl Session {
         };
         *input = rest;
         let reply = reply.clone();
+        // The rule for line ends holds here too: what comes behind a bare LF is no command.
+        let bare_lf = match used {
+            [.., before, b'\n'] => *before != b'\r',
+            [b'\n'] => !*after_cr,
+            _ => false,
+        };
+        *after_cr = used.last() == Some(&b'\r');
         match left.checked_sub(used.len() as u64) {
             None => self.close(&reply),
+            Some(_) if bare_lf => self.close(&say::LINE_END),
             Some(_) if end.is_some() => {
                 self.mode = Mode::Command;
                 self.refuse(&reply);

@@ -216,6 +216,8 @@ enum Mode {
     /// The rest of a line that is too long.
     Discard {
         left: u64,
+        /// Whether CR was the last byte thrown away.
+        after_cr: bool,
         reply: Reply,
     },
     Login(Exchange),

@@ -39,6 +39,40 @@ fn smuggled_end_of_data() {
     }
 }
 
+/// SMUG-01 once more, behind a fault of another kind: the connection ends all the same.
+#[test]
+fn smuggled_end_of_data_behind_another_fault() {
+    for start in [b" continuation\r\n".to_vec(), [vec![b'a'; 70_000], b"\r\n".to_vec()].concat()] {
+        let mut peer = Peer::in_data();
+        let replies = peer.send(&[&start[..], b"x\n.\n", SMUGGLED].concat());
+        assert!(replies.starts_with("554 5.6.0 ") && count(&replies) == 1, "{replies:?}");
+        assert!(peer.closed && peer.stored.is_empty());
+    }
+}
+
+/// STLS-09 and SMUG-05 in one: a line that is too long does not make of a bare LF what it is nowhere else, a line end.
+#[test]
+fn bare_line_feed_behind_a_line_that_is_too_long() {
+    for step in [1, 7, 10_000] {
+        let mut peer = Peer::mx();
+        peer.expect("EHLO mx.evil.test", "250");
+        let data = [&vec![b'A'; 4_000][..], b"\nNOOP\r\n"].concat();
+        let mut replies = String::new();
+        for piece in data.chunks(step) {
+            if !peer.closed {
+                replies += &peer.send(piece);
+            }
+        }
+        assert!(replies.starts_with("500 5.5.2 Lines must end") && count(&replies) == 1 && peer.closed, "{step} {replies:?}");
+    }
+    let mut peer = Peer::mx();
+    peer.expect("EHLO mx.evil.test", "250");
+    for piece in [&vec![b'A'; 4_000][..], b"A\r"] {
+        assert_eq!(peer.send(piece), "");
+    }
+    assert_eq!(codes(&peer.send(b"\nNOOP\r\n")), ["500", "250"]);
+}
+
 /// SMUG-04.
 #[test]
 fn dots_are_unstuffed() {
