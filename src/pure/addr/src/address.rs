@@ -113,7 +113,12 @@ impl Address {
 
     /// The form under which the directory knows an address: local parts of hosted domains ignore case.
     pub fn key(&self) -> String {
-        format!("{}@{}", self.local.0.to_lowercase(), self.domain)
+        let mut local = String::new();
+        for c in self.local.0.chars() {
+            // U+212A, the Kelvin sign, is no `k`: no character becomes ASCII that was not (attack case ADDR-03).
+            if !c.is_ascii() && c.to_lowercase().any(|lower| lower.is_ascii()) { local.push(c) } else { local.extend(c.to_lowercase()) }
+        }
+        format!("{local}@{}", self.domain)
     }
 
     /// Whether it needs SMTPUTF8 on the wire (RFC 6531 3.4).
@@ -243,6 +248,16 @@ mod tests {
         ] {
             assert!(Address::parse(given).is_err(), "{given:?} was accepted");
         }
+    }
+
+    /// Attack case ADDR-03: folding case makes no look-alike equal to an account.
+    #[test]
+    fn case_is_folded_within_ascii_or_outside_of_it() {
+        let key = |text: &str| Address::parse(text).unwrap().key();
+        assert_eq!(key("KATE@mta.test"), "kate@mta.test");
+        assert_eq!(key("ÄGIDIUS@mta.test"), "ägidius@mta.test");
+        assert_ne!(key("\u{212a}ate@mta.test"), "kate@mta.test");
+        assert!(!key("\u{130}da@mta.test").contains('i'));
     }
 
     #[test]
