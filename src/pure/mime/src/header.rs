@@ -189,6 +189,11 @@ pub(crate) fn has_stray_controls(value: &[u8]) -> bool {
     false
 }
 
+/// Whether there is a CR that no LF follows, or a NUL.
+pub(crate) fn has_stray_line_ends(header: &[u8]) -> bool {
+    memchr::memchr2_iter(b'\r', 0, header).any(|at| header.get(at..at.saturating_add(2)) != Some(b"\r\n"))
+}
+
 /// A line without its line break. A bare LF ends a line as CRLF does: messages that did not come by SMTP may have it.
 pub(crate) fn chomp(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);

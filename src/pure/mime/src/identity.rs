@@ -9,10 +9,12 @@ use pure_index::{Identity, MAX_ADDRESSES, MAX_STRING};
 
 /// Reads every occurrence of the fields in which a sender names itself, not only the first.
 ///
-/// `unreadable` is set when a field holds anything but well-formed addresses, holds none at all, is cut by a limit, or when there are more
-/// fields than are looked at.
+/// `unreadable` is set when a field holds anything but well-formed addresses, holds none at all, is cut by a limit, when there are more
+/// fields than are looked at, or when a bare CR or NUL stands anywhere in the header.
 pub(crate) fn read(message: &[u8], header: &Header<'_>) -> Identity {
-    let mut identity = Identity { unreadable: header.overflow, ..Identity::default() };
+    // BINARYMIME (RFC 3030 3) lets these through, and some reader takes a bare CR for a line end, NUL for the end of the text.
+    let ambiguous = header::has_stray_line_ends(header::slice(message, header.span));
+    let mut identity = Identity { unreadable: header.overflow || ambiguous, ..Identity::default() };
     for field in &header.fields {
         let raw = header::value(message, field);
         match Name::of(header::name(message, field)) {

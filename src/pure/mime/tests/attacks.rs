@@ -300,3 +300,15 @@ fn no_parameter_stands_twice() {
     let names: Vec<_> = found.structure.root().unwrap().params.iter().map(|(n, _)| n.to_ascii_lowercase()).collect();
     assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
 }
+
+/// FROM-02 and SMUG-05: with BINARYMIME a bare CR or NUL arrives, and whoever takes it for a line end would see a second From.
+#[test]
+fn a_header_with_other_line_ends_names_nobody() {
+    for stray in ["\r", "\0"] {
+        for subject in [format!("x{stray}From: ceo@bank.test"), format!("x{stray}")] {
+            let message = format!("From: a@mta.test\r\nSubject: {subject}\r\n\r\nbody");
+            assert!(index(message.as_bytes()).identity.unreadable, "{message:?}");
+        }
+    }
+    assert!(!index(b"From: a@mta.test\r\nSubject: x\r\n\r\nbody\r\0").identity.unreadable);
+}
