@@ -10,7 +10,8 @@ use pure_imap::{
     AppendMessage, Fatal, Mailbox, Message, Ranges, Tag, parse,
     response::{self, Code},
 };
-use std::{io::Write, os::fd::AsFd};
+use std::{io::Write, os::fd::AsFd, sync::Arc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wire::{
     List, MessageWriter, SealedMessage,
     edge::store_session::{Append, MAX_APPEND, Request, Response},
@@ -28,7 +29,34 @@ pub(crate) struct Upload {
     literal8: bool,
     done: Vec<(Append, SealedMessage)>,
     bytes: u64,
+    share: Share,
     failure: Option<Answer>,
+}
+
+/// What an upload has taken of [`crate::limits::UPLOADS`]; given back when dropped.
+struct Share {
+    room: Arc<Semaphore>,
+    taken: Option<OwnedSemaphorePermit>,
+    /// Bytes that are paid for and not written yet.
+    spare: u64,
+}
+
+impl Share {
+    fn grow(&mut self, bytes: u64) -> bool {
+        let missing = bytes.saturating_sub(self.spare).div_ceil(1024);
+        let permit = u32::try_from(missing).ok().and_then(|n| self.room.clone().try_acquire_many_owned(n).ok());
+        let Some(permit) = permit else { return false };
+        match &mut self.taken {
+            Some(taken) => taken.merge(permit),
+            None => self.taken = Some(permit),
+        }
+        self.spare = self.spare.saturating_add(missing.saturating_mul(1024)).saturating_sub(bytes);
+        true
+    }
+
+    fn give_back(&mut self) {
+        (self.taken, self.spare) = (None, 0);
+    }
 }
 
 /// What APPEND works with.
@@ -37,11 +65,14 @@ pub(crate) struct Context<'a> {
     pub(crate) account: &'a mut Account,
     pub(crate) upload: &'a mut Option<Box<Upload>>,
     pub(crate) message_limit: u32,
+    /// KiB that uploads may still take, [`crate::limits::UPLOADS`] in all.
+    pub(crate) room: Arc<Semaphore>,
 }
 
 impl Upload {
-    fn new(tag: Option<Tag>) -> Self {
-        Self { tag, target: None, writer: None, current: None, literal8: false, done: Vec::new(), bytes: 0, failure: None }
+    fn new(tag: Option<Tag>, room: Arc<Semaphore>) -> Self {
+        let share = Share { room, taken: None, spare: 0 };
+        Self { tag, target: None, writer: None, current: None, literal8: false, done: Vec::new(), bytes: 0, share, failure: None }
     }
 
     pub(crate) fn tag(&self) -> Option<Tag> {
@@ -52,6 +83,10 @@ impl Upload {
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         if !self.literal8 && bytes.contains(&0) {
             self.fail(Answer::bad("NUL in a literal"));
+        }
+        if self.writer.is_some() && !self.share.grow(bytes.len() as u64) {
+            tracing::warn!("no room for a message of APPEND");
+            self.fail(unavailable());
         }
         if let Some(writer) = self.writer.as_mut()
             && let Err(error) = writer.write_all(bytes)
@@ -64,6 +99,7 @@ impl Upload {
     fn fail(&mut self, answer: Answer) {
         self.writer = None;
         self.done.clear();
+        self.share.give_back();
         self.failure.get_or_insert(answer);
     }
 
@@ -79,10 +115,10 @@ fn unavailable() -> Answer {
 
 /// RFC 9051 6.3.12: what can be refused is refused before the message is sent.
 pub(crate) async fn announced(context: Context<'_>, message: Message) -> Result<(), Fault> {
-    let Context { conn, account, upload, message_limit } = context;
+    let Context { conn, account, upload, message_limit, room } = context;
     if message.first {
         let (tag, parsed) = parse::append(conn.framer.command(), account.enabled.mode());
-        let state = upload.insert(Box::new(Upload::new(tag)));
+        let state = upload.insert(Box::new(Upload::new(tag, room)));
         match parsed {
             Ok(head) => {
                 match target(account, head.mailbox).await? {

@@ -34,6 +34,8 @@ pub(crate) const HEADER: u32 = 1024 * 1024;
 pub(crate) const SEEN_BATCH: usize = 64;
 /// Sets of own flag changes remembered so that they are not told twice.
 pub(crate) const TOLD: usize = 64;
+/// KiB of messages that all APPENDs of the process may hold together; memfds count towards the unit's MemoryMax.
+pub(crate) const UPLOADS: usize = 1024 * 1024;
 /// Ranges of UIDs in all sets of one SEARCH.
 pub(crate) const SEARCH_RANGES: usize = 64 * 1024;
 /// Keywords announced in FLAGS for one mailbox.

@@ -115,6 +115,8 @@ async fn speak(conn: &mut Connection, server: &Server, peer: Peer, capabilities:
         };
         errors += u32::from(answer.condition == Condition::Bad);
         answer.write(&mut conn.out, tag.as_ref());
+        // Strangers may send much and read nothing: what waits for them is bounded here too.
+        conn.flush_if_full().await?;
         if failures >= limits::LOGIN_FAILURES || errors >= limits::PRE_AUTH_ERRORS {
             conn.goodbye(None, "Too many errors").await;
             return Err(Fault::Ended);

@@ -36,7 +36,11 @@ pub(crate) async fn create(account: &mut Account, name: Mailbox, special_use: &[
 /// RFC 9051 6.3.5.
 pub(crate) async fn delete(conn: &mut Connection, account: &mut Account, name: Mailbox) -> Result<Answer, Fault> {
     let Mailbox::Named(name) = name else { return Ok(convert::no_mailbox()) };
-    let own = account.selected.as_ref().is_some_and(|selected| selected.name == name);
+    // By its identifier: the selected mailbox may have been renamed since, and another may have its name now.
+    let own = match account.selected.as_ref().map(|selected| selected.id) {
+        Some(id) => matches!(account.call(&Request::Mailbox(name.clone())).await?, Response::Mailbox(mailbox) if mailbox.id == id),
+        None => false,
+    };
     let answer = done(account, &Request::Delete(name), "DELETE completed").await?;
     if own && answer.is_ok() {
         account.selected = None;

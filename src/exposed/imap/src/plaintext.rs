@@ -68,6 +68,8 @@ async fn speak(conn: &mut Connection) -> Result<(), Fault> {
         };
         errors += u32::from(answer.condition == Condition::Bad);
         answer.write(&mut conn.out, tag.as_ref());
+        // Strangers may send much and read nothing: what waits for them is bounded here too.
+        conn.flush_if_full().await?;
         if errors >= limits::PRE_AUTH_ERRORS {
             conn.goodbye(None, "Too many errors").await;
             return Err(Fault::Ended);

@@ -5,7 +5,7 @@ use crate::{
 use exposed_tls::{Gate, Tls};
 use jail::Process;
 use std::{error::Error, future::Future, os::fd::OwnedFd, sync::Arc};
-use tokio::task::JoinSet;
+use tokio::{sync::Semaphore, task::JoinSet};
 use wire::{
     Client, Edge,
     edge::{auth_login::AuthForImap, keys_tls::KeysForImap},
@@ -20,6 +20,8 @@ pub(crate) struct Server {
     pub(crate) stop: Stop,
     /// Bytes of the largest message.
     pub(crate) message_limit: u32,
+    /// KiB that messages of APPEND may still take, all connections together.
+    pub(crate) uploads: Arc<Semaphore>,
 }
 
 /// Takes what was handed over: the listener `imaps` (RFC 8314 3.2) and, only where it was declared, `imap` with STARTTLS; or the one
@@ -30,6 +32,7 @@ pub(crate) fn start(mut process: Process) -> Result<impl Future<Output = Result<
         auth: Client::new(process.edge(AuthForImap::NAME)),
         stop: Stop(Some(process.shutdown())),
         message_limit: u32::try_from(process.config.limits.message_size.bytes()).unwrap_or(u32::MAX),
+        uploads: Arc::new(Semaphore::new(limits::UPLOADS)),
     });
     let per_peer = usize::try_from(process.config.limits.connections_per_peer).unwrap_or(usize::MAX);
     let listeners: Vec<(OwnedFd, bool)> = [("imaps", true), ("imap", false), ("connection", true)]

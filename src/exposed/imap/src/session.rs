@@ -16,7 +16,7 @@ use pure_imap::{
     response::{self, Code, Condition},
 };
 use std::{sync::Arc, time::Duration};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 use wire::edge::store_session::Event;
 
 /// Serves one connection. Whatever happens in it is its own affair.
@@ -45,9 +45,9 @@ pub(crate) async fn serve(server: Arc<Server>, accepted: Accepted, implicit_tls:
     let (conn, account) = opened;
     let account_name = login::loggable(&account.owner.address);
     tracing::info!(session = %session, peer = %address.ip(), account = %account_name, "logged in");
-    let message_limit = server.message_limit;
+    let (message_limit, room) = (server.message_limit, server.uploads.clone());
     drop(server);
-    match after_login(conn, account, message_limit, stop).await {
+    match after_login(conn, account, message_limit, room, stop).await {
         Ok(()) => tracing::info!(session = %session, account = %account_name, "logged out"),
         Err(fault) => tracing::info!(session = %session, account = %account_name, %fault, "ended"),
     }
@@ -121,8 +121,14 @@ pub(crate) async fn logout(conn: &mut Connection, tag: Option<&Tag>) {
 }
 
 /// Serves a connection that has logged in, to its end.
-pub(crate) async fn after_login(conn: Connection, account: Box<Account>, message_limit: u32, stop: Stop) -> Result<(), Fault> {
-    let mut running = Box::new(Running { conn, account, upload: None, message_limit, stop, errors: 0 });
+pub(crate) async fn after_login(
+    conn: Connection,
+    account: Box<Account>,
+    message_limit: u32,
+    room: Arc<Semaphore>,
+    stop: Stop,
+) -> Result<(), Fault> {
+    let mut running = Box::new(Running { conn, account, upload: None, message_limit, room, stop, errors: 0 });
     let ended = running.run().await;
     running.part(ended).await
 }
@@ -146,6 +152,7 @@ struct Running {
     account: Box<Account>,
     upload: Option<Box<Upload>>,
     message_limit: u32,
+    room: Arc<Semaphore>,
     stop: Stop,
     errors: u32,
 }
@@ -186,7 +193,13 @@ impl Running {
     }
 
     fn append_context(&mut self) -> append::Context<'_> {
-        append::Context { conn: &mut self.conn, account: &mut self.account, upload: &mut self.upload, message_limit: self.message_limit }
+        append::Context {
+            conn: &mut self.conn,
+            account: &mut self.account,
+            upload: &mut self.upload,
+            message_limit: self.message_limit,
+            room: self.room.clone(),
+        }
     }
 
     fn literal_refused(&mut self) {

@@ -82,6 +82,7 @@ async fn house() -> House {
         auth: wire::Client::new(path),
         stop: Stop(None),
         message_limit: super::world::MESSAGE_LIMIT,
+        uploads: Arc::new(tokio::sync::Semaphore::new(super::world::UPLOADS)),
     });
     House { server, auth, _directory: directory }
 }
@@ -96,7 +97,7 @@ impl House {
             let mut conn = Connection::new(Stream::Plain(theirs));
             let deadline = Instant::now() + crate::limits::PRE_AUTH;
             match login::until_login(&mut conn, &server, peer, true, deadline).await? {
-                Some(account) => session::after_login(conn, account, server.message_limit, Stop(None)).await,
+                Some(account) => session::after_login(conn, account, server.message_limit, server.uploads.clone(), Stop(None)).await,
                 None => Ok(()),
             }
         });
@@ -260,6 +261,7 @@ async fn a_slow_client_is_sent_away_after_a_minute() {
         auth: wire::Client::new(directory.path().join("sock")),
         stop: Stop(None),
         message_limit: 1,
+        uploads: Arc::new(tokio::sync::Semaphore::new(0)),
     };
     let (mut ours, theirs) = sockets().await;
     let peer = Peer { address: ours.local_addr().unwrap(), session: SessionId(1) };
@@ -274,4 +276,20 @@ async fn a_slow_client_is_sent_away_after_a_minute() {
     assert!(login::until_login(&mut conn, &server, peer, true, deadline).await.unwrap().is_none());
     assert!(started.elapsed() <= Duration::from_secs(63), "{:?}", started.elapsed());
     dripping.abort();
+}
+
+/// Attack class BOMB, before login: short questions with long answers, and nobody reads them.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_a_stranger_does_not_read_do_not_pile_up() {
+    let house = house().await;
+    let (ours, theirs) = sockets().await;
+    let peer = Peer { address: ours.local_addr().unwrap(), session: SessionId(1) };
+    let mut conn = Connection::new(Stream::Plain(theirs));
+    let mut client = Client::new(ours, tokio::spawn(async { Ok(()) }));
+    client.send(format!("{}x LOGOUT\r\n", "a CAPABILITY\r\n".repeat(4_000))).await;
+    let reading = tokio::spawn(async move { client.answers("x").await.len() });
+    let deadline = Instant::now() + crate::limits::PRE_AUTH;
+    assert!(login::until_login(&mut conn, &house.server, peer, true, deadline).await.unwrap().is_none());
+    assert_eq!(reading.await.unwrap(), 8_003);
+    assert!(conn.out.capacity() <= 2 * crate::limits::OUTPUT, "{}", conn.out.capacity());
 }

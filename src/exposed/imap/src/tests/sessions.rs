@@ -334,3 +334,35 @@ async fn a_client_that_only_errs_is_sent_away() {
     }
     assert_eq!(client.line().await, "* BYE Too many errors");
 }
+
+/// Attack class BOMB: what all sessions upload together has a limit, and what is refused or done gives its share back.
+#[tokio::test]
+async fn uploads_share_one_room() {
+    let world = World::with_messages(1);
+    let mut client = world.client().await;
+    let others = world.room.clone().try_acquire_many_owned(1020).unwrap();
+    let append = format!("a APPEND INBOX {{8000+}}\r\n{}\r\n", "x".repeat(8000));
+    client.send(&append).await;
+    assert_eq!(client.answers("a").await, ["NO [UNAVAILABLE] Not possible now"]);
+    assert_eq!(world.room.available_permits(), 4);
+    drop(others);
+    client.send(&append).await;
+    assert!(client.answers("a").await[0].starts_with("OK [APPENDUID 7 2]"));
+    assert_eq!(world.room.available_permits(), super::world::UPLOADS);
+}
+
+/// A mailbox is what it is by its identifier: a new one that bears the old name of the selected one is another.
+#[tokio::test]
+async fn deleting_the_namesake_of_a_renamed_mailbox_keeps_the_selection() {
+    let world = World::with_messages(1);
+    world.make("Work");
+    world.deliver("Work", b"Subject: x\r\n\r\ny\r\n");
+    let mut client = world.client().await;
+    client.ok("SELECT Work").await;
+    client.ok("RENAME Work Done").await;
+    client.ok("CREATE Work").await;
+    assert_eq!(client.ok("DELETE Work").await, ["OK DELETE completed"]);
+    assert_eq!(client.ok("FETCH 1 BODY.PEEK[TEXT]").await[0], "* 1 FETCH (BODY[TEXT] {3}|y\r\n|)");
+    has(&client.ok("DELETE Done").await, "* OK [CLOSED]");
+    assert!(client.ask("FETCH 1 FLAGS").await[0].starts_with("BAD"));
+}

@@ -18,7 +18,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
 };
 use wire::{
     List, MessageWriter, Reply, SealedMessage, Served, Session,
@@ -32,6 +32,8 @@ use wire::{
 };
 
 pub(crate) const MESSAGE_LIMIT: u32 = 1024 * 1024;
+/// KiB of all messages that are being uploaded.
+pub(crate) const UPLOADS: usize = 1024;
 const QUOTA: u64 = 4 * 1024 * 1024;
 
 /// A message of the account.
@@ -62,8 +64,18 @@ struct State {
 }
 
 /// The account.
-#[derive(Clone, Default)]
-pub(crate) struct World(Arc<Mutex<State>>);
+#[derive(Clone)]
+pub(crate) struct World {
+    state: Arc<Mutex<State>>,
+    /// KiB for uploads.
+    pub(crate) room: Arc<Semaphore>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self { state: Arc::default(), room: Arc::new(Semaphore::new(UPLOADS)) }
+    }
+}
 
 impl World {
     /// INBOX with `n` messages.
@@ -77,7 +89,7 @@ impl World {
     }
 
     pub(crate) fn make(&self, name: &str) {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
         state.last_id += 1;
         let id = state.last_id;
         state.boxes.insert(MailboxName::new(name).unwrap(), Box_ { id, next: 1, subscribed: true, ..Box_::default() });
@@ -85,12 +97,12 @@ impl World {
 
     /// As the queue would, behind the back of every session.
     pub(crate) fn deliver(&self, mailbox: &str, bytes: &[u8]) {
-        self.0.lock().unwrap().add(&MailboxName::new(mailbox).unwrap(), bytes, Flags::default(), 0);
+        self.state.lock().unwrap().add(&MailboxName::new(mailbox).unwrap(), bytes, Flags::default(), 0);
     }
 
     /// As another session would.
     pub(crate) fn remove(&self, mailbox: &str, uid: u32) {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
         let name = MailboxName::new(mailbox).unwrap();
         state.vanish(&name, |m| m.uid == uid);
     }
@@ -113,7 +125,7 @@ impl World {
         let account = Box::new(Account::new(Session::<StoreSession>::new(ours).await.unwrap(), owner));
         let mut conn = Connection::new(Stream::Plain(accepted));
         conn.framer.authenticated(MESSAGE_LIMIT);
-        let ended = tokio::spawn(session::after_login(conn, account, MESSAGE_LIMIT, Stop(None)));
+        let ended = tokio::spawn(session::after_login(conn, account, MESSAGE_LIMIT, self.room.clone(), Stop(None)));
         Client::new(socket, ended)
     }
 
@@ -137,7 +149,7 @@ impl World {
     }
 
     fn answer(&self, request: Request, fds: Vec<std::os::fd::OwnedFd>, events: &mpsc::UnboundedSender<Event>) -> Vec<Reply<StoreSession>> {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
         let refuse = |why| vec![Reply::new(Response::Refused(why))];
         match request {
             Request::Mailboxes => {
