@@ -55,7 +55,7 @@ pub struct Profile {
     pub state: bool,
     /// Files it must be able to read again later, beside its credentials.
     pub read: fn(&Config) -> Vec<PathBuf>,
-    /// TCP ports that a [`Class::Client`] connects to; [`nowhere`] for all others.
+    /// TCP ports that a [`Class::Client`] or [`Class::Resolver`] connects to; [`nowhere`] for all others.
     pub connect: fn(&Config) -> Vec<u16>,
     /// Threads of the runtime at most; half as many as the machine has processors when that is less, since the processes of one message
     /// take turns and a thread that only looks for work costs the others theirs.

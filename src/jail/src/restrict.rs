@@ -1,6 +1,6 @@
 //! Capabilities, core dumps, Landlock.
 
-use crate::{Class, Error, Profile, inherit::Inherited};
+use crate::{Error, Profile, inherit::Inherited};
 use caps::{CapSet, Capability};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
@@ -88,7 +88,7 @@ pub(crate) fn landlock(profile: &Profile, config: &Config, inherited: &Inherited
             created = allow(created, &path, read())?;
         }
     }
-    if profile.class == Class::Client {
+    if profile.class.is_client() {
         for port in (profile.connect)(config) {
             created = created.add_rule(NetPort::new(port, AccessNet::ConnectTcp)).map_err(|e| weak(&e))?;
         }

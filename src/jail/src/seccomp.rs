@@ -17,11 +17,20 @@ pub enum Class {
     Reader,
     /// Compute, and connecting to edges, memfds, TCP sockets that were accepted.
     Session,
-    /// Session, and connecting by TCP and UDP, to where Landlock and the network namespace allow; no listen. And reading files again, as
-    /// a Reader does: resolv.conf, trust anchors, the passwords of smarthosts.
+    /// Session, and connecting by TCP, to where Landlock and the network namespace allow; no listen. And reading files again, as a
+    /// Reader does: certificates, the passwords of smarthosts.
     Client,
+    /// Client, and UDP, which Landlock does not know.
+    Resolver,
     /// Session, and files: open, read, write, sync, rename, unlink, mkdir. No chmod, chown, xattr, mknod, symlink.
     Files,
+}
+
+impl Class {
+    /// Whether it calls other hosts.
+    pub(crate) fn is_client(self) -> bool {
+        matches!(self, Self::Client | Self::Resolver)
+    }
 }
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
@@ -181,7 +190,7 @@ fn filters(class: Class) -> Result<Vec<BpfProgram>, Error> {
     if class != Class::Files {
         denied.extend(unconditional(&[FILE_PROBES, FILE_PROBES_ARCH]));
     }
-    if matches!(class, Class::Reader | Class::Client) {
+    if class == Class::Reader || class.is_client() {
         for number in READER.iter().chain(&[libc::SYS_openat]) {
             denied.remove(number);
         }
@@ -193,7 +202,7 @@ fn filters(class: Class) -> Result<Vec<BpfProgram>, Error> {
         Class::Compute => {}
         Class::Reader => allowed.extend(unconditional(&[READER])),
         Class::Session => allowed.extend(unconditional(&[SESSION])),
-        Class::Client => allowed.extend(unconditional(&[SESSION, READER, &[libc::SYS_bind]])),
+        Class::Client | Class::Resolver => allowed.extend(unconditional(&[SESSION, READER, &[libc::SYS_bind]])),
         Class::Files => allowed.extend(unconditional(&[FILES, FILES_ARCH])),
     }
     allowed.extend(conditional(class)?);
@@ -241,16 +250,17 @@ fn conditional(class: Class) -> Result<Rules, Error> {
     if class == Class::Files {
         unix(&mut add, libc::SYS_socketpair, libc::SOCK_SEQPACKET)?;
     }
-    if matches!(class, Class::Reader | Class::Client) {
+    if class == Class::Reader || class.is_client() {
         let writing = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_PATH) as u64;
         add(libc::SYS_openat, vec![is(2, Op::MaskedEq(writing), libc::O_RDONLY as u64)?])?;
     }
-    if matches!(class, Class::Session | Class::Client | Class::Files) {
+    if matches!(class, Class::Session | Class::Files) || class.is_client() {
         unix(&mut add, libc::SYS_socket, libc::SOCK_SEQPACKET)?;
     }
-    if class == Class::Client {
+    if class.is_client() {
+        let datagrams = (class == Class::Resolver).then_some((libc::SOCK_DGRAM, libc::IPPROTO_UDP));
         for family in [libc::AF_INET, libc::AF_INET6] {
-            for (kind, protocol) in [(libc::SOCK_STREAM, libc::IPPROTO_TCP), (libc::SOCK_DGRAM, libc::IPPROTO_UDP)] {
+            for (kind, protocol) in [(libc::SOCK_STREAM, libc::IPPROTO_TCP)].into_iter().chain(datagrams) {
                 for protocol in [0, protocol] {
                     let what = [(0, Op::Eq, family), (1, Op::MaskedEq(SOCK_TYPE_MASK), kind), (2, Op::Eq, protocol)];
                     let what: Result<_, _> = what.into_iter().map(|(at, op, value)| is(at, op, value as u64)).collect();
@@ -259,7 +269,7 @@ fn conditional(class: Class) -> Result<Rules, Error> {
             }
         }
     }
-    if matches!(class, Class::Session | Class::Client) {
+    if class == Class::Session || class.is_client() {
         let option = |level: i32, name: i32| -> Result<_, Error> { Ok(vec![is(1, Op::Eq, level as u64)?, is(2, Op::Eq, name as u64)?]) };
         for name in [libc::TCP_NODELAY, libc::TCP_CORK, libc::TCP_KEEPIDLE, libc::TCP_KEEPINTVL, libc::TCP_KEEPCNT, libc::TCP_USER_TIMEOUT]
         {

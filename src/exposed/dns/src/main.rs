@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use wire::{Edge, edge::dns_send::DnsForSend, serve};
 
 const PROFILE: Profile =
-    Profile { name: "dns", kind: Kind::Exposed, class: Class::Client, state: false, read: files, connect: ports, workers: 2 };
+    Profile { name: "dns", kind: Kind::Exposed, class: Class::Resolver, state: false, read: files, connect: ports, workers: 2 };
 
 type Failure = Box<dyn Error + Send + Sync>;
 

@@ -50,11 +50,14 @@ async fn report_one(sender: &Sender) -> bool {
     };
     let own = match wanted {
         None => None,
-        Some(to) if to.is_empty() => Some(Vec::new()),
-        Some(to) => {
-            let subject = subject(&key, &sender.settings.postmaster, now);
-            sender.post.write(&to, &subject, |head| (compose(&key, &counts, head).into_bytes(), false)).await.ok()
-        }
+        Some(to) => match elsewhere(sender, to).await {
+            None => None,
+            Some(to) if to.is_empty() => Some(Vec::new()),
+            Some(to) => {
+                let subject = subject(&key, &sender.settings.postmaster, now);
+                sender.post.write(&to, &subject, |head| (compose(&key, &counts, head).into_bytes(), false)).await.ok()
+            }
+        },
     };
     let Some(own) = own else {
         sender.spool.push(Op::TlsLater { key, due: now.saturating_add(LATER) });
@@ -64,6 +67,20 @@ async fn report_one(sender: &Sender) -> bool {
     let (answer, done) = oneshot::channel();
     sender.spool.push(Op::Own { own, settles: Settles::TlsReport(key), answer });
     done.await.is_ok()
+}
+
+/// Those that are not of our own domains: a record of strangers must not fill the mailboxes of our accounts. None when it cannot be
+/// known now.
+async fn elsewhere(sender: &Sender, to: Vec<Address>) -> Option<Vec<Address>> {
+    let mut elsewhere = Vec::new();
+    for address in to {
+        if sender.post.directory.is_local(&address).await? {
+            tracing::info!(%address, "no report on TLS goes to an account of ours");
+        } else {
+            elsewhere.push(address);
+        }
+    }
+    Some(elsewhere)
 }
 
 /// RFC 8460 5.3.

@@ -612,6 +612,57 @@ async fn what_is_deleted_while_it_is_sent_stays_deleted() {
     assert!(world.store.all().is_empty());
 }
 
+/// An end in good order waits for what is being sent, begins nothing, and leaves nothing to be sent twice.
+#[tokio::test]
+async fn an_end_in_good_order_hears_the_last_reports() {
+    let world = World::new();
+    let life = world.start(&world.state("a"));
+    world.send.gate.close();
+    alice(&life).await.accepted(&["v@remote.test"]).await;
+    soon("the lease", world.send.asked.subscribe().wait_for(|n| *n >= 1)).await.unwrap();
+    let settled = async {
+        life.queue().settle().await;
+        assert_eq!(*world.send.answered.borrow(), 1, "it did not wait");
+    };
+    let meanwhile = async {
+        tokio::task::yield_now().await;
+        alice(&life).await.accepted(&["v@other.test"]).await;
+        world.send.gate.open();
+    };
+    tokio::join!(settled, meanwhile);
+    assert_eq!((world.send.copies("v@remote.test"), world.send.copies("v@other.test")), (1, 0));
+    life.keeps(1).await;
+}
+
+/// Held and released while it is on its way, it is on its way once.
+#[tokio::test]
+async fn what_is_held_while_it_is_sent_is_not_sent_twice() {
+    let world = World::new();
+    let life = world.start(&world.state("a"));
+    world.send.gate.close();
+    world.send.domain("other.test", Some(later()));
+    let mut session = alice(&life).await;
+    let (sent, late) = (session.accepted(&["v@remote.test"]).await, session.accepted(&["v@other.test"]).await);
+    soon("the leases", world.send.asked.subscribe().wait_for(|n| *n >= 2)).await.unwrap();
+    let one = |id| Filter { id: Some(id), ..Filter::default() };
+    for id in [sent, late] {
+        assert_eq!(life.change(Action::Hold, one(id)).await, 1);
+        assert_eq!(life.recipients(id).await[0].status.as_str(), "delivery is under way; held after it");
+    }
+    assert_eq!(life.change(Action::Release, one(sent)).await, 1);
+    assert_eq!(life.recipients(sent).await[0].status.as_str(), "delivery is under way");
+    step(&world, &life, MINUTE);
+    // Answered after what the destination's task asks.
+    life.list().await;
+    assert_eq!(*world.send.asked.borrow(), 2);
+    world.send.gate.open();
+    life.status(late, "held").await;
+    life.keeps(1).await;
+    assert_eq!(world.send.copies("v@remote.test"), 1);
+    assert_eq!(life.change(Action::Release, one(late)).await, 1);
+    world.send.has_answered(3).await;
+}
+
 #[tokio::test]
 async fn domains_that_want_it_get_a_daily_report_on_tls() {
     let world = World::new();
@@ -624,7 +675,9 @@ async fn domains_that_want_it_get_a_daily_report_on_tls() {
         address: Some("192.0.2.9".parse().unwrap()),
         failure,
     };
-    *world.send.tls.lock().unwrap() = vec![result(None), result(Some(TlsFailure::CertificateExpired))];
+    // Of another domain than the lease's: nothing is believed.
+    let foreign = TlsResult { domain: Domain::parse("victim.test").unwrap(), ..result(None) };
+    *world.send.tls.lock().unwrap() = vec![result(None), result(Some(TlsFailure::CertificateExpired)), foreign];
     let mut session = alice(&life).await;
     session.accepted(&["v@remote.test"]).await;
     session.accepted(&["w@remote.test"]).await;
@@ -634,7 +687,7 @@ async fn domains_that_want_it_get_a_daily_report_on_tls() {
     *world.send.report_to.lock().unwrap() = None;
     step(&world, &life, DAY);
     life.list().await;
-    *world.send.report_to.lock().unwrap() = Some(vec![address("tls@remote.test")]);
+    *world.send.report_to.lock().unwrap() = Some(vec![address("alice@mta.test"), address("tls@remote.test")]);
     step(&world, &life, 2 * HOUR);
     soon("the report", async {
         while world.send.copies("tls@remote.test") == 0 {
@@ -657,6 +710,8 @@ async fn domains_that_want_it_get_a_daily_report_on_tls() {
     assert_eq!((&policy["policy"]["policy-type"], &policy["policy"]["mx-host"][0]), (&"sts".into(), &"*.remote.test".into()));
     assert_eq!(policy["summary"]["total-successful-session-count"], 2);
     assert_eq!(policy["failure-details"][0]["result-type"], "certificate-expired");
+    assert!(!report.contains("alice@mta.test") && world.store.all().is_empty(), "an account of ours got it");
+    assert!(!leases.iter().any(|(_, text)| text.contains("victim.test")));
     // Once.
     step(&world, &life, DAY);
     life.list().await;

@@ -136,7 +136,7 @@ impl Sender {
             envelope.smtputf8 || reverse_path.address().is_some_and(|a| !a.is_ascii()) || recipients.iter().any(|r| !r.address.is_ascii());
         let lease = Lease {
             id: out.id,
-            route,
+            route: route.clone(),
             reverse_path,
             smtputf8,
             body,
@@ -147,7 +147,12 @@ impl Sender {
             prefix: ByteBuf::from(prefix),
         };
         match self.send.call(&Request::Deliver(Box::new(lease)), &[message.as_fd()]).await.map(|reply| reply.body) {
-            Ok(Response::Report(report)) => Ok((report.results.into_vec().into_iter().collect(), report.tls.into_vec())),
+            Ok(Response::Report(report)) => {
+                let mut tls = report.tls.into_vec();
+                // A process that is not trusted must not make us report about others.
+                tls.retain(|result| matches!(&route, Route::Direct(domain) if *domain == result.domain));
+                Ok((report.results.into_vec().into_iter().collect(), tls))
+            }
             Ok(Response::ReportTo(_)) => {
                 tracing::error!(MESSAGE = %out.id, "send answered another question");
                 Err(local(Status(4, 3, 0), "the delivery was not reported"))

@@ -155,7 +155,7 @@ fn status(row: Option<&Delivery>, paused: bool) -> String {
     let outgoing = row.destination.is_some();
     match (row.state, row.tries.last()) {
         (state::ACTIVE, _) => "delivery is under way".into(),
-        (state::HELD, _) if outgoing && row.reason == Reason::None => "held".into(),
+        (state::HELD_ACTIVE, _) => "delivery is under way; held after it".into(),
         (state::HELD, _) if row.reason == Reason::None => "held".into(),
         (state::HELD, _) => format!("held: {}", row.reason.text()),
         (_, _) if outgoing && paused => "sending is paused".into(),
@@ -248,20 +248,26 @@ fn delete(db: &Connection, id: QueueId, changed: &mut Changed) -> rusqlite::Resu
     Ok(file.is_some())
 }
 
-/// Moves deliveries from one state to another. What is under way is held when it comes back.
+/// Moves deliveries from one state to another. What is under way stays so: it is held when it comes back, or no longer.
 fn set(db: &Connection, id: QueueId, numbers: Option<&[u32]>, (from, to): (i64, i64), next: Option<i64>) -> rusqlite::Result<bool> {
-    let under_way = if to == state::HELD { state::ACTIVE } else { from };
+    let (under_way, then) = match (from, to) {
+        (_, state::HELD) => (state::ACTIVE, state::HELD_ACTIVE),
+        (state::HELD, _) => (state::HELD_ACTIVE, state::ACTIVE),
+        // Nothing else concerns it.
+        _ => (from, to),
+    };
     let mut routes: Vec<String> = Vec::new();
     let mut count = 0u64;
     {
         let mut update = db.prepare_cached(
-            "UPDATE deliveries SET state = ?1, next_attempt = ?2 WHERE message = ?3 AND number = coalesce(?4, number)
+            "UPDATE deliveries SET next_attempt = iif(state = ?5, ?2, NULL), state = iif(state = ?5, ?1, ?7)
+             WHERE message = ?3 AND number = coalesce(?4, number)
              AND (state = ?5 OR (state = ?6 AND destination IS NOT NULL)) RETURNING destination",
         )?;
         let all = [None];
         let one: Vec<Option<u32>> = numbers.map_or_else(|| all.to_vec(), |n| n.iter().copied().map(Some).collect());
         for number in one {
-            let mut found = update.query(params![to, next, rows::stored(id), number, from, under_way])?;
+            let mut found = update.query(params![to, next, rows::stored(id), number, from, under_way, then])?;
             while let Some(row) = found.next()? {
                 count = count.saturating_add(1);
                 if let Some(route) = row.get::<_, Option<String>>(0)?.filter(|route| !routes.contains(route)) {

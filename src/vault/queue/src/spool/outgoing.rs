@@ -335,7 +335,7 @@ pub(super) fn settle(db: &Connection, id: QueueId, fates: &[(u32, Fate)]) -> rus
             // What the administrator held meanwhile stays held.
             Fate::Waits { next, attempts, warned, tries } => db
                 .prepare_cached(
-                    "UPDATE deliveries SET next_attempt = iif(state = 2, NULL, ?3), state = iif(state = 2, 2, 0), attempts = ?4, warned = ?5,
+                    "UPDATE deliveries SET next_attempt = iif(state IN (2, 4), NULL, ?3), state = iif(state IN (2, 4), 2, 0), attempts = ?4, warned = ?5,
                      tries = ?6 WHERE message = ?1 AND number = ?2 AND state <> 3",
                 )?
                 .execute(params![rows::stored(id), number, next, attempts, warned, tries])?,

@@ -19,6 +19,8 @@ pub(super) mod state {
     pub(crate) const ACTIVE: i64 = 1;
     pub(crate) const HELD: i64 = 2;
     pub(crate) const DONE: i64 = 3;
+    /// Taken into memory, and held if it comes back. A state of its own: released, it is under way still and not to be taken again.
+    pub(crate) const HELD_ACTIVE: i64 = 4;
 }
 
 /// Version 1. `body` is the last column, so that reading the others touches no overflow page of it. It is NULL when the body is a file.
@@ -167,6 +169,7 @@ pub(super) fn reserve(db: &Connection, below: u64) -> rusqlite::Result<()> {
 /// Everything that was in memory becomes due; bodies and messages are matched.
 fn recover(db: &Connection, now: i64, files: &Files, settings: &Settings) -> Result<(), OpenError> {
     db.execute("UPDATE deliveries SET state = ?1, next_attempt = ?2 WHERE state = ?3", params![state::WAITING, now, state::ACTIVE])?;
+    db.execute("UPDATE deliveries SET state = ?1 WHERE state = ?2", params![state::HELD, state::HELD_ACTIVE])?;
     db.execute("UPDATE destinations SET due = ?1 WHERE due IS NULL", [now])?;
     let mut orphans: HashSet<QueueId> = files.list()?.into_iter().collect();
     let (mut messages, mut lost) = (0u64, 0u64);
