@@ -24,7 +24,7 @@
 //! | RFC 5321 5.1, 7505 | MX, null MX | yes |
 //! | RFC 7672 | DANE | yes |
 //! | RFC 8461 | MTA-STS | yes; policies are remembered in memory |
-//! | RFC 8689 | REQUIRETLS | yes; `TLS-Required: No` is not looked at |
+//! | RFC 8689 | REQUIRETLS | yes; for `TLS-Required: No` only what is declared for the destination counts |
 //! | RFC 8460 | TLS-RPT | results and addresses; the queue makes the reports |
 
 mod attempt;

@@ -135,6 +135,7 @@ mod tests {
             ret: None,
             envid: None,
             require_tls: false,
+            tls_optional: false,
             recipients: List::new(numbers.map(recipient).collect()).unwrap(),
             prefix: Default::default(),
         }

@@ -201,7 +201,9 @@ impl<'a, 'l> Way<'a, 'l> {
     ) -> Option<Target> {
         let declared = self.settings.destinations.get(domain);
         let name = &host.name;
-        let wants_dane = matches!(declared, None | Some(Override::DaneOnly)) && tls::literal(name).is_none();
+        // RFC 8689 3: the destination's policy does not count for this message; what is declared here does.
+        let by_policy = !self.attempt.lease.tls_optional;
+        let wants_dane = (declared.is_none() && by_policy || declared == Some(&Override::DaneOnly)) && tls::literal(name).is_none();
         let records = if wants_dane && mx_secure && secure {
             match self.tlsa(name, canonical.as_ref()).await {
                 Ok(records) => records,
@@ -218,7 +220,7 @@ impl<'a, 'l> Way<'a, 'l> {
             None
         };
         let by_dane = declared.is_none() && records.as_ref().is_some_and(|r| r.iter().any(Tlsa::is_usable));
-        let wants_sts = !by_dane && (declared.is_none() || self.attempt.lease.require_tls) && tls::literal(domain).is_none();
+        let wants_sts = !by_dane && by_policy && (declared.is_none() || self.attempt.lease.require_tls) && tls::literal(domain).is_none();
         let policy = if wants_sts {
             let found = match &self.sts {
                 Some(found) => found.clone(),

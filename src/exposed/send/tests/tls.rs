@@ -253,6 +253,27 @@ async fn require_tls_is_required() {
     }
 }
 
+/// RFC 8689 3: better in clear text than not at all, unless what is declared here or REQUIRETLS says otherwise.
+#[tokio::test]
+async fn tls_is_not_required_by_whoever_says_so() {
+    let host = Host::start(any_port(), "", None, false, well_behaved()).await;
+    let with = |tls_optional, declared: Option<Override>| {
+        let mut given = settings(host.address.port());
+        given.destinations.extend(declared.map(|level| (domain("remote.test"), level)));
+        let world = World::remote(given, &host, true);
+        world.dns.found(
+            dns_send::Request::Tlsa { port: host.address.port(), host: domain(HOST) },
+            true,
+            tlsa(3, 1, b"a key that is nobody's"),
+        );
+        async move { outcomes(&world.deliver(Lease { tls_optional, ..lease("remote.test", &["a@remote.test"]) }, b"x\r\n").await) }
+    };
+    assert_eq!(with(false, None).await, ["t 4.7.4"]);
+    assert_eq!(with(true, None).await, ["D 2.0.0"]);
+    assert_eq!(with(true, Some(Override::DaneOnly)).await, ["t 4.7.4"]);
+    assert_eq!(with(true, Some(Override::Encrypt)).await, ["t 4.7.4"]);
+}
+
 #[tokio::test]
 async fn smarthosts_are_logged_in_to() {
     let authority = Authority::new();

@@ -342,6 +342,7 @@ impl Connection<'_> {
             helo: self.protocol.hello().cloned().unwrap_or_else(|| Text::lossy(b"")),
             extended: self.protocol.is_extended(),
             smtputf8: transaction.smtputf8,
+            require_tls: transaction.require_tls,
             tls,
             body: convert::body(transaction.body),
             ret: transaction.ret.map(convert::ret),

@@ -418,6 +418,7 @@ fn envelope() -> Envelope {
         helo: Text::lossy(b"a"),
         extended: true,
         smtputf8: false,
+        require_tls: false,
         tls: None,
         reverse_path: ReversePath::Address(alice()),
         body: mail::Body::SevenBit,

@@ -135,6 +135,8 @@ pub struct Identity {
     pub has_date: bool,
     /// See `has_date`.
     pub has_message_id: bool,
+    /// There is a `TLS-Required: No` (RFC 8689 3).
+    pub tls_optional: bool,
 }
 
 /// The one way text is made comparable: Unicode lower case, without expansion tables of our own.

@@ -24,6 +24,7 @@ pub(crate) enum Name {
     ContentType,
     Date,
     DeliveredTo,
+    TlsRequired,
     From,
     InReplyTo,
     MessageId,
@@ -37,7 +38,7 @@ pub(crate) enum Name {
     To,
 }
 
-const NAMES: [(&[u8], Name); 23] = [
+const NAMES: [(&[u8], Name); 24] = [
     (b"bcc", Name::Bcc),
     (b"cc", Name::Cc),
     (b"content-description", Name::ContentDescription),
@@ -60,6 +61,7 @@ const NAMES: [(&[u8], Name); 23] = [
     (b"resent-sender", Name::ResentSender),
     (b"sender", Name::Sender),
     (b"subject", Name::Subject),
+    (b"tls-required", Name::TlsRequired),
     (b"to", Name::To),
 ];
 

@@ -31,6 +31,8 @@ pub(crate) fn read(message: &[u8], header: &Header<'_>) -> Identity {
                 let value = value.get(..MAX_STRING).unwrap_or(&value);
                 identity.delivered_to.push(String::from_utf8_lossy(value).into_owned());
             }
+            // RFC 8689 3: "No" is its only value.
+            Some(Name::TlsRequired) => identity.tls_optional |= unfold(raw).trim_ascii().eq_ignore_ascii_case(b"no"),
             Some(Name::Date) => identity.has_date = true,
             Some(Name::MessageId) => identity.has_message_id = true,
             _ => {}

@@ -24,6 +24,8 @@ pub struct MailParameters {
     pub ret: Option<Ret>,
     /// ENVID= (RFC 3461 4.4), decoded.
     pub envid: Option<Text<100>>,
+    /// REQUIRETLS (RFC 8689 2).
+    pub require_tls: bool,
     /// AUTH= (RFC 4954 5): `<>` or an xtext. What it claims is not used: the login says who submits.
     pub auth: bool,
 }
@@ -47,8 +49,9 @@ impl MailParameters {
             ("RET", Some(v)) => once(&mut self.ret, ret(v)),
             ("ENVID", Some(v)) => once(&mut self.envid, xtext::decode(v, false).filter(|t| !t.as_str().is_empty())),
             ("SMTPUTF8", None) => flag(&mut self.smtputf8, true),
+            ("REQUIRETLS", None) => flag(&mut self.require_tls, true),
             ("AUTH", Some(v)) => flag(&mut self.auth, v == "<>" || (!v.is_empty() && xtext::decode::<500>(v, false).is_some())),
-            ("SIZE" | "BODY" | "RET" | "ENVID" | "SMTPUTF8" | "AUTH", _) => Err(Refusal::Parameter),
+            ("SIZE" | "BODY" | "RET" | "ENVID" | "SMTPUTF8" | "REQUIRETLS" | "AUTH", _) => Err(Refusal::Parameter),
             // RFC 6710 4.1: not offered, yet a value out of its range is malformed before it is unknown.
             ("MT-PRIORITY", v) if !v.is_some_and(is_priority) => Err(Refusal::Parameter),
             _ => Err(Refusal::UnknownParameter),
@@ -225,6 +228,8 @@ mod tests {
             "BODY=9BIT",
             "SMTPUTF8=1",
             "SMTPUTF8 SMTPUTF8",
+            "REQUIRETLS=yes",
+            "REQUIRETLS REQUIRETLS",
             "RET=NONE",
             "ENVID=",
             "AUTH=",

@@ -62,6 +62,8 @@ pub struct Transaction {
     pub body: Body,
     /// SMTPUTF8 (RFC 6531 3.4).
     pub smtputf8: bool,
+    /// REQUIRETLS (RFC 8689 2).
+    pub require_tls: bool,
     /// SIZE=, in bytes.
     pub size: Option<u64>,
     /// RET=.
@@ -78,6 +80,7 @@ impl Transaction {
             reverse_path,
             body: parameters.body.unwrap_or_default(),
             smtputf8: parameters.smtputf8,
+            require_tls: parameters.require_tls,
             size: parameters.size,
             ret: parameters.ret,
             envid: parameters.envid,

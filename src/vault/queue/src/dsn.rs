@@ -87,9 +87,12 @@ pub(crate) struct Report<'a> {
     pub(crate) whole: Option<Vec<u8>>,
 }
 
-/// Whether the whole message is returned. RFC 3461 4.3: RET says nothing about reports of success and delay, which never do.
+/// Whether the whole message is returned. RFC 8689 5: of one that requires TLS, its header alone. RFC 3461 4.3: RET says nothing about reports of success and delay, which never do.
 pub(crate) fn returns_whole(record: &Record, told: &[Told<'_>]) -> bool {
-    record.envelope.ret != Some(Ret::Headers) && record.envelope.body != Body::BinaryMime && told.iter().any(|t| t.action == Action::Failed)
+    record.envelope.ret != Some(Ret::Headers)
+        && !record.envelope.require_tls
+        && record.envelope.body != Body::BinaryMime
+        && told.iter().any(|t| t.action == Action::Failed)
 }
 
 /// Who writes to whom, and what makes it unique.
@@ -103,15 +106,19 @@ pub(crate) struct Head<'a> {
     pub(crate) from: &'a Address,
     pub(crate) to: &'a Address,
     pub(crate) subject: &'a str,
+    /// Better in clear text than not at all.
+    pub(crate) tls_optional: bool,
 }
 
 impl Head<'_> {
     /// The fields of the header before those of MIME.
     pub(crate) fn write(&self) -> String {
-        let Self { id, now, random, hostname, from, to, subject } = self;
+        let Self { id, now, random, hostname, from, to, subject, tls_optional } = self;
+        // RFC 8689 3.
+        let tls = if *tls_optional { "TLS-Required: No\r\n" } else { "" };
         format!(
             "Date: {}\r\nFrom: Mail Delivery System <{from}>\r\nTo: {to}\r\nSubject: {subject}\r\n\
-             Message-ID: <{id}.{random:016x}@{hostname}>\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n",
+             Message-ID: <{id}.{random:016x}@{hostname}>\r\nAuto-Submitted: auto-replied\r\n{tls}MIME-Version: 1.0\r\n",
             date(*now)
         )
     }
@@ -336,6 +343,7 @@ mod tests {
             from: &from,
             to: &to,
             subject: subject(&report.told),
+            tls_optional: false,
         };
         let (bytes, eight) = compose(&report, &head);
         assert_eq!(eight, !bytes.is_ascii());

@@ -1,7 +1,7 @@
 //! What people are told about an account that sends unusually much.
 
 use crate::{
-    post::{Post, Unavailable},
+    post::{Post, TlsWish, Unavailable},
     remote::Outbound,
     spool::{Op, Settles, sending::Notice},
 };
@@ -34,7 +34,7 @@ async fn tell(post: &Post, notice: Notice) -> Result<(), Unavailable> {
     to.dedup_by_key(|address| address.key());
     let subject = "Mail of an account is held: it sends unusually much";
     let own = post
-        .write(&to, subject, |head| {
+        .write(&to, subject, TlsWish::AsPolicy, |head| {
             let text = format!(
                 "{}Content-Type: text/plain; charset=utf-8\r\n\r\nThis is the mail system of {}.\r\n\r\n\
                  The account {} has reached the number of messages or recipients\r\n\

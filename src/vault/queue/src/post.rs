@@ -35,6 +35,17 @@ pub(crate) struct Post {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unavailable;
 
+/// How a message of our own is to be protected on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TlsWish {
+    /// As its destination has it.
+    AsPolicy,
+    /// REQUIRETLS (RFC 8689 2).
+    Required,
+    /// `TLS-Required: No` (RFC 8689 3).
+    Optional,
+}
+
 /// The message that a report is about.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Original<'a> {
@@ -63,7 +74,13 @@ impl Post {
             header,
             whole,
         };
-        self.write(std::slice::from_ref(sender), dsn::subject(&report.told), |head| dsn::compose(&report, head)).await
+        // RFC 8689 5: a report goes as its message did.
+        let tls = match (original.record.envelope.require_tls, original.record.tls_optional) {
+            (true, _) => TlsWish::Required,
+            (false, true) => TlsWish::Optional,
+            (false, false) => TlsWish::AsPolicy,
+        };
+        self.write(std::slice::from_ref(sender), dsn::subject(&report.told), tls, |head| dsn::compose(&report, head)).await
     }
 
     /// A message of our own to people; nothing when none of them exists.
@@ -71,6 +88,7 @@ impl Post {
         &self,
         to: &[Address],
         subject: &str,
+        tls: TlsWish,
         compose: impl FnOnce(&Head<'_>) -> (Vec<u8>, bool),
     ) -> Result<Vec<Accept>, Unavailable> {
         let accepted = self.resolve(to).await?;
@@ -82,7 +100,16 @@ impl Post {
         let now = self.clock.now();
         let from = &self.settings.postmaster;
         let random = (self.random)();
-        let (bytes, eight) = compose(&Head { id: live.id, now, random, hostname: &self.hostname, from, to: first, subject });
+        let (bytes, eight) = compose(&Head {
+            id: live.id,
+            now,
+            random,
+            hostname: &self.hostname,
+            from,
+            to: first,
+            subject,
+            tls_optional: tls == TlsWish::Optional,
+        });
         let mut recipients = List::default();
         for address in to {
             recipients.push(Recipient { address: address.clone(), notify: None, orcpt: None }).map_err(|_| Unavailable)?;
@@ -93,6 +120,7 @@ impl Post {
             helo: Text::lossy(self.hostname.as_str().as_bytes()),
             extended: true,
             smtputf8: to.iter().any(|a| !a.is_ascii()),
+            require_tls: tls == TlsWish::Required,
             tls: None,
             reverse_path: ReversePath::Null,
             body: if eight { Body::EightBitMime } else { Body::SevenBit },
@@ -103,6 +131,7 @@ impl Post {
         let admitted = crate::admit::admit(envelope, None, accepted, |_| None).map_err(|_| Unavailable)?;
         let mut record = Record::new(admitted);
         record.own = true;
+        record.tls_optional = tls == TlsWish::Optional;
         record.sign_as = Some(from.domain.clone());
         let message = MessageWriter::sealed(&bytes).map_err(|_| Unavailable)?;
         let encoded = wire::encode(&record).map_err(|_| Unavailable)?;

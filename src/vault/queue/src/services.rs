@@ -6,13 +6,13 @@ use crate::{
     spool::{Op, Spool},
     submit::Core,
 };
-use pure_addr::ReversePath;
+use pure_addr::{Address, ReversePath};
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use wire::{
     Conn, Error, List, Reply, Served, Service,
     edge::{
-        mail::{Owner, SessionId},
+        mail::{Owner, RecipientVerdict, SessionId},
         queue_control::{self, QueueControl},
         queue_grant::{self, QueueGrant},
         queue_inbound::{self, QueueInbound},
@@ -43,11 +43,14 @@ impl Service<QueueInbound> for Inbound {
 struct Submission {
     core: Arc<Core>,
     owner: Owner,
+    /// Recipients of the open transaction that were accepted, and how many there may be once that was asked.
+    accepted: usize,
+    allowed: Option<usize>,
 }
 
 impl Submission {
     /// Serves until the client is gone or breaks the protocol. One request at a time, as the client's `Session` asks them.
-    async fn serve(&self, fd: OwnedFd) -> Result<(), Error> {
+    async fn serve(&mut self, fd: OwnedFd) -> Result<(), Error> {
         let served = Served::<QueueSubmit>::new(fd, HELLO_PATIENCE).await?;
         loop {
             let (id, request, fds) = served.request().await?;
@@ -59,19 +62,43 @@ impl Submission {
         }
     }
 
-    async fn call(&self, request: queue_submit::Request, fds: Vec<OwnedFd>) -> Result<queue_submit::Response, Error> {
+    async fn call(&mut self, request: queue_submit::Request, fds: Vec<OwnedFd>) -> Result<queue_submit::Response, Error> {
         use queue_submit::{Request, Response};
         Ok(match request {
             Request::Sender(reverse_path) => {
                 none(&fds)?;
+                (self.accepted, self.allowed) = (0, None);
                 Response::Sender(self.core.may_send_as(self.owner.account, &reverse_path).await)
             }
             Request::Recipient(recipient) => {
                 none(&fds)?;
-                Response::Recipient(self.core.verdict(recipient, Relay::Allowed, false).await)
+                Response::Recipient(self.recipient(recipient).await)
             }
-            Request::Submit(envelope) => Response::Submitted(self.core.submit(envelope, Some(&self.owner), fds).await?),
+            Request::Submit(envelope) => {
+                (self.accepted, self.allowed) = (0, None);
+                Response::Submitted(self.core.submit(envelope, Some(&self.owner), fds).await?)
+            }
         })
+    }
+
+    /// Whoever has sent too much hears of it here already; what counts is the number at the end.
+    async fn recipient(&mut self, recipient: Address) -> RecipientVerdict {
+        let verdict = self.core.verdict(recipient, Relay::Allowed, false).await;
+        if verdict != RecipientVerdict::Accept {
+            return verdict;
+        }
+        let wanted = self.accepted.saturating_add(1);
+        if self.allowed.is_none_or(|allowed| wanted > allowed) {
+            self.allowed = self.core.allowance(&self.owner, wanted).await;
+        }
+        match self.allowed {
+            None => RecipientVerdict::Unavailable,
+            Some(allowed) if wanted > allowed => RecipientVerdict::RateLimited,
+            Some(_) => {
+                self.accepted = wanted;
+                verdict
+            }
+        }
     }
 }
 
@@ -92,7 +119,7 @@ impl Grant {
         let Ok(slot) = self.sessions.clone().try_acquire_owned() else { return Ok(None) };
         let (ours, theirs) = Conn::pair()?;
         let account = owner.account;
-        let submission = Submission { core: self.core.clone(), owner };
+        let mut submission = Submission { core: self.core.clone(), owner, accepted: 0, allowed: None };
         tracing::info!(%session, %account, "submission session");
         tokio::spawn(async move {
             match submission.serve(ours).await {

@@ -62,6 +62,22 @@ impl Core {
         }
     }
 
+    fn counted(&self, owner: &Owner, recipients: usize) -> Counted {
+        Counted {
+            account: owner.account.get(),
+            address: owner.address.clone(),
+            recipients: u32::try_from(recipients).unwrap_or(u32::MAX),
+            limits: self.settings.sending,
+        }
+    }
+
+    /// How many recipients the account may still have, when it has named so many. None when it cannot be known now.
+    pub(crate) async fn allowance(&self, owner: &Owner, recipients: usize) -> Option<usize> {
+        let (counted, now) = (self.counted(owner, recipients), self.clock.now());
+        let allowance = self.spool.ask(|answer| Op::Allowance { counted, now, answer }).await?;
+        Some(usize::try_from(allowance.recipients).unwrap_or(usize::MAX))
+    }
+
     /// SRS addresses of ours are known here, all others to the directory.
     async fn resolve(&self, recipient: Recipient, relay: Relay, null: bool) -> Resolution {
         match self.returns(&recipient, relay, null) {
@@ -147,6 +163,7 @@ impl Core {
         let received_at = self.clock.now();
         let mut record = Record::new(admitted);
         record.sign_as = sign_as;
+        record.tls_optional = index.identity.tls_optional;
         if submitter.is_some() {
             record.hide_client = hides;
             if record.hide_client {
@@ -168,12 +185,7 @@ impl Core {
         }
         let encoded = wire::encode(&record).map_err(|_| Refusal::Deferred)?;
         let routes = record.routes(&self.settings);
-        let counted = submitter.map(|owner| Counted {
-            account: owner.account.get(),
-            address: owner.address.clone(),
-            recipients: u32::try_from(record.envelope.recipients.len()).unwrap_or(u32::MAX),
-            limits: self.settings.sending,
-        });
+        let counted = submitter.map(|owner| self.counted(owner, record.envelope.recipients.len()));
         let (envelope, deliveries) = (&record.envelope, record.deliveries.len());
         let (session, peer, recipients) = (envelope.session, envelope.peer, envelope.recipients.len());
         let room = self.room(received_at, size.saturating_mul(2).saturating_add(MESSAGE_OVERHEAD)).await;

@@ -22,6 +22,7 @@ pub(crate) fn envelope(from: &str, to: &[&str]) -> Envelope {
         helo: Text::new("client.remote.test").unwrap(),
         extended: true,
         smtputf8: false,
+        require_tls: false,
         tls: None,
         reverse_path: ReversePath::Address(address(from)),
         body: Body::EightBitMime,

@@ -3,6 +3,7 @@
 use crate::{
     dsn::Head,
     limits::REPORT_POLL,
+    post::TlsWish,
     remote::{Outbound, Sender},
     spool::{
         Op, Settles,
@@ -54,8 +55,9 @@ async fn report_one(sender: &Sender) -> bool {
             None => None,
             Some(to) if to.is_empty() => Some(Vec::new()),
             Some(to) => {
+                // RFC 8460 3: about failures it is sent although TLS fails.
                 let subject = subject(&key, &sender.settings.postmaster, now);
-                sender.post.write(&to, &subject, |head| (compose(&key, &counts, head).into_bytes(), false)).await.ok()
+                sender.post.write(&to, &subject, TlsWish::Optional, |head| (compose(&key, &counts, head).into_bytes(), false)).await.ok()
             }
         },
     };

@@ -710,6 +710,7 @@ async fn domains_that_want_it_get_a_daily_report_on_tls() {
     assert_eq!((&policy["policy"]["policy-type"], &policy["policy"]["mx-host"][0]), (&"sts".into(), &"*.remote.test".into()));
     assert_eq!(policy["summary"]["total-successful-session-count"], 2);
     assert_eq!(policy["failure-details"][0]["result-type"], "certificate-expired");
+    assert!(report.contains("TLS-Required: No\r\n"), "RFC 8460 3");
     assert!(!report.contains("alice@mta.test") && world.store.all().is_empty(), "an account of ours got it");
     assert!(!leases.iter().any(|(_, text)| text.contains("victim.test")));
     // Once.

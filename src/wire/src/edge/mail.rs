@@ -94,6 +94,8 @@ pub struct Envelope {
     pub extended: bool,
     /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub require_tls: bool,
     /// The connection's encryption.
     pub tls: Option<Tls>,
     /// MAIL FROM.

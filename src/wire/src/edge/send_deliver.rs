@@ -65,6 +65,8 @@ pub struct Lease {
     pub envid: Option<Text<100>>,
     /// REQUIRETLS (RFC 8689): every hop must authenticate its server by TLS and offer the same.
     pub require_tls: bool,
+    /// `TLS-Required: No` (RFC 8689 3): better in clear text than not at all, whatever the destination's policy says.
+    pub tls_optional: bool,
     /// RCPT TO, all within the destination.
     pub recipients: List<LeaseRecipient, MAX_RECIPIENTS>,
     /// Header fields in front of the message, each ended by CRLF.

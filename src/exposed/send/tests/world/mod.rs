@@ -418,6 +418,7 @@ pub fn lease(destination: &str, recipients: &[&str]) -> Lease {
         ret: None,
         envid: None,
         require_tls: false,
+        tls_optional: false,
         recipients: List::new(recipients.iter().enumerate().map(recipient).collect()).unwrap(),
         prefix: serde_bytes::ByteBuf::from(&b"Received: here\r\n"[..]),
     }

@@ -90,6 +90,9 @@ impl Session {
             "{}\nPIPELINING\nSIZE {size}\n8BITMIME\nSMTPUTF8\nCHUNKING\nBINARYMIME\nENHANCEDSTATUSCODES\nDSN",
             self.settings.hostname
         );
+        if self.offers_require_tls() {
+            text.push_str("\nREQUIRETLS");
+        }
         match (self.tls, self.settings.role) {
             (None, _) if self.tls_available => text.push_str("\nSTARTTLS"),
             // RFC 4954 4: not offered again after success.
@@ -104,6 +107,11 @@ impl Session {
         text
     }
 
+    /// RFC 8689 2: within TLS alone. Not to other servers: what comes from outside is for our own mailboxes.
+    fn offers_require_tls(&self) -> bool {
+        self.tls.is_some() && self.settings.role == Role::Submission
+    }
+
     fn mail(&mut self, path: ReversePath, ascii: bool, parameters: MailParameters) {
         let Some(hello) = &self.hello else { return self.refuse(&say::HELLO_FIRST) };
         let extended = hello.extended;
@@ -116,7 +124,10 @@ impl Session {
             return self.refuse(&say::OUT_OF_SEQUENCE);
         }
         // RFC 5321 2.2.1, RFC 4954 5: only what was offered to this client.
-        if (!extended && !parameters.is_empty()) || (parameters.auth && self.settings.role == Role::Mx) {
+        if (!extended && !parameters.is_empty())
+            || (parameters.auth && self.settings.role == Role::Mx)
+            || (parameters.require_tls && !self.offers_require_tls())
+        {
             return self.refuse(&say::UNKNOWN_PARAMETER);
         }
         if !ascii && !parameters.smtputf8 {

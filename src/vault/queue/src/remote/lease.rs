@@ -142,7 +142,9 @@ impl Sender {
             body,
             ret: envelope.ret,
             envid: envelope.envid.clone(),
-            require_tls: false,
+            require_tls: envelope.require_tls,
+            // RFC 8689 4.1: who requires it has the last word.
+            tls_optional: record.tls_optional && !envelope.require_tls,
             recipients: List::new(recipients).unwrap_or_default(),
             prefix: ByteBuf::from(prefix),
         };

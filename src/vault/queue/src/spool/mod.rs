@@ -292,6 +292,12 @@ pub(crate) enum Op {
         settles: Settles,
         answer: oneshot::Sender<()>,
     },
+    /// What may an account still send?
+    Allowance {
+        counted: sending::Counted,
+        now: i64,
+        answer: oneshot::Sender<sending::Allowance>,
+    },
     /// Accounts whose owners are to hear that they are held.
     Notices(oneshot::Sender<Vec<sending::Notice>>),
     /// The next report on TLS of days before this one.

@@ -7,16 +7,20 @@ use crate::{
     admit::Admitted,
     settings::{self, Settings},
 };
-use pure_addr::{Address, Domain, Text};
+use pure_addr::{Address, Domain, ReversePath, Text};
 use serde::{Deserialize, Serialize};
-use wire::edge::{
-    auth_directory::Target,
-    mail::{Envelope, Owner, Recipient},
+use std::net::IpAddr;
+use wire::{
+    List,
+    edge::{
+        auth_directory::Target,
+        mail::{Body, Envelope, MAX_RECIPIENTS, Owner, Recipient, Ret, SessionId, Tls},
+    },
 };
 
 /// The form of [`Record`] in the column `record`. A test compares bytes: when it fails, this number must grow and the older form
 /// must still be read.
-pub(crate) const FORMAT: i64 = 2;
+pub(crate) const FORMAT: i64 = 3;
 
 /// Recipients above which a message is bulk: people wait for the others.
 const BULK: usize = 20;
@@ -39,6 +43,8 @@ pub(crate) struct Record {
     pub(crate) date: Option<Text<64>>,
     /// RFC 6409 8.3: the `Message-ID` that the client left out, with its brackets.
     pub(crate) message_id: Option<Text<400>>,
+    /// `TLS-Required: No` (RFC 8689 3).
+    pub(crate) tls_optional: bool,
 }
 
 /// One delivery.
@@ -56,7 +62,7 @@ pub(crate) struct Destination {
 /// [`Record`] in its first form.
 #[derive(Debug, Serialize, Deserialize)]
 struct First {
-    envelope: Envelope,
+    envelope: FirstEnvelope,
     submitter: Option<Owner>,
     deliveries: Vec<FirstDestination>,
 }
@@ -67,9 +73,53 @@ struct FirstDestination {
     target: Target,
 }
 
+/// [`Envelope`] without REQUIRETLS, as it was in the first and the second form.
+#[derive(Debug, Serialize, Deserialize)]
+struct FirstEnvelope {
+    session: SessionId,
+    peer: IpAddr,
+    helo: Text<255>,
+    extended: bool,
+    smtputf8: bool,
+    tls: Option<Tls>,
+    reverse_path: ReversePath,
+    body: Body,
+    ret: Option<Ret>,
+    envid: Option<Text<100>>,
+    recipients: List<Recipient, MAX_RECIPIENTS>,
+}
+
+impl From<FirstEnvelope> for Envelope {
+    fn from(first: FirstEnvelope) -> Self {
+        let FirstEnvelope { session, peer, helo, extended, smtputf8, tls, reverse_path, body, ret, envid, recipients } = first;
+        Self { session, peer, helo, extended, smtputf8, require_tls: false, tls, reverse_path, body, ret, envid, recipients }
+    }
+}
+
+/// [`Record`] in its second form.
+#[derive(Debug, Serialize, Deserialize)]
+struct Second {
+    envelope: FirstEnvelope,
+    submitter: Option<Owner>,
+    deliveries: Vec<Destination>,
+    own: bool,
+    hide_client: bool,
+    sign_as: Option<Domain>,
+    date: Option<Text<64>>,
+    message_id: Option<Text<400>>,
+}
+
+impl From<Second> for Record {
+    fn from(second: Second) -> Self {
+        let Second { envelope, submitter, deliveries, own, hide_client, sign_as, date, message_id } = second;
+        Self { envelope: envelope.into(), submitter, deliveries, own, hide_client, sign_as, date, message_id, tls_optional: false }
+    }
+}
+
 impl From<First> for Record {
     fn from(first: First) -> Self {
         let First { envelope, submitter, deliveries } = first;
+        let envelope = Envelope::from(envelope);
         let deliveries: Vec<Destination> = deliveries
             .into_iter()
             .map(|FirstDestination { recipient, target }| {
@@ -80,7 +130,7 @@ impl From<First> for Record {
             .collect();
         // The reverse-path was checked to be the account's own.
         let sign_as = submitter.as_ref().and_then(|_| envelope.reverse_path.address().map(|a| a.domain.clone()));
-        Self { envelope, submitter, deliveries, own: false, hide_client: false, sign_as, date: None, message_id: None }
+        Self { envelope, submitter, deliveries, own: false, hide_client: false, sign_as, date: None, message_id: None, tls_optional: false }
     }
 }
 
@@ -88,6 +138,7 @@ impl From<First> for Record {
 pub(crate) fn decode(format: i64, bytes: &[u8]) -> Option<Record> {
     match format {
         1 => wire::decode::<First>(bytes).ok().map(Record::from),
+        2 => wire::decode::<Second>(bytes).ok().map(Record::from),
         FORMAT => wire::decode(bytes).ok(),
         _ => None,
     }
@@ -97,14 +148,33 @@ impl Record {
     /// Only what was admitted can be written to the spool.
     pub(crate) fn new(admitted: Admitted) -> Self {
         let (envelope, submitter, deliveries) = admitted.into_parts();
-        Self { envelope, submitter, deliveries, own: false, hide_client: false, sign_as: None, date: None, message_id: None }
+        Self {
+            envelope,
+            submitter,
+            deliveries,
+            own: false,
+            hide_client: false,
+            sign_as: None,
+            date: None,
+            message_id: None,
+            tls_optional: false,
+        }
     }
 
     /// An envelope alone, for tests.
     #[cfg(test)]
     pub(crate) fn bare(envelope: Envelope) -> Self {
-        let deliveries = Vec::new();
-        Self { envelope, submitter: None, deliveries, own: false, hide_client: false, sign_as: None, date: None, message_id: None }
+        Self {
+            envelope,
+            submitter: None,
+            deliveries: Vec::new(),
+            own: false,
+            hide_client: false,
+            sign_as: None,
+            date: None,
+            message_id: None,
+            tls_optional: false,
+        }
     }
 
     pub(crate) fn destination(&self, number: u32) -> Option<&Destination> {
@@ -183,12 +253,22 @@ mod tests {
             sign_as: Some(Domain::parse("mta.test").unwrap()),
             date: Some(Text::new("d").unwrap()),
             message_id: Some(Text::new("<m@h>").unwrap()),
+            tls_optional: true,
         };
         let bytes = wire::encode(&record).unwrap();
         let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hex, GOLDEN);
         assert_eq!(decode(FORMAT, &bytes).unwrap(), record);
-        assert_eq!(FORMAT, 2);
+        assert_eq!(FORMAT, 3);
+    }
+
+    #[test]
+    fn the_second_form_is_still_read() {
+        let bytes: Vec<u8> = (0..SECOND.len()).step_by(2).map(|i| u8::from_str_radix(&SECOND[i..i + 2], 16).unwrap()).collect();
+        let record = decode(2, &bytes).unwrap();
+        assert_eq!(record.envelope, envelope("x@remote.test", &["alice+a@mta.test"]));
+        assert!(record.hide_client && !record.tls_optional && record.deliveries[1].rewritten == Some(address("s@mta.test")));
+        assert_eq!((record.date.unwrap().as_str(), record.message_id.unwrap().as_str()), ("d", "<m@h>"));
     }
 
     #[test]
@@ -199,9 +279,10 @@ mod tests {
         assert_eq!(record.remote().collect::<Vec<_>>(), [(1, &address("v@remote.test"))]);
         assert!(record.deliveries[1].forwarded && !record.own);
         assert_eq!(record.envelope, envelope("x@remote.test", &["alice+a@mta.test"]));
-        assert!(decode(3, &bytes).is_none());
+        assert!(decode(4, &bytes).is_none());
     }
 
     const FIRST: &str = "1100c000020712636c69656e742e72656d6f74652e746573740100000101780b72656d6f74652e746573740100000107616c6963652b61086d74612e746573740000010703626f62086d74612e74657374000200000105616c696365086d74612e7465737400010161000101760b72656d6f74652e74657374";
-    const GOLDEN: &str = "1100c000020712636c69656e742e72656d6f74652e746573740100000101780b72656d6f74652e746573740100000107616c6963652b61086d74612e746573740000010703626f62086d74612e74657374000200000105616c696365086d74612e74657374000101610000000101760b72656d6f74652e7465737401010173086d74612e74657374000101086d74612e7465737401016401053c6d40683e";
+    const SECOND: &str = "1100c000020712636c69656e742e72656d6f74652e746573740100000101780b72656d6f74652e746573740100000107616c6963652b61086d74612e746573740000010703626f62086d74612e74657374000200000105616c696365086d74612e74657374000101610000000101760b72656d6f74652e7465737401010173086d74612e74657374000101086d74612e7465737401016401053c6d40683e";
+    const GOLDEN: &str = "1100c000020712636c69656e742e72656d6f74652e74657374010000000101780b72656d6f74652e746573740100000107616c6963652b61086d74612e746573740000010703626f62086d74612e74657374000200000105616c696365086d74612e74657374000101610000000101760b72656d6f74652e7465737401010173086d74612e74657374000101086d74612e7465737401016401053c6d40683e01";
 }

@@ -42,22 +42,47 @@ fn stored(account: u64) -> i64 {
     i64::try_from(account).unwrap_or(i64::MAX)
 }
 
+/// What an account may still send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Allowance {
+    /// Recipients of one more message; zero also when there may be no other message.
+    pub(crate) recipients: u32,
+    /// With this question the account is held, and a notice is due.
+    pub(crate) notice: bool,
+}
+
+/// How many recipients a next message of the account may have. When those it has are too many, the limit counts as exceeded.
+pub(super) fn allowance(db: &Connection, counted: &Counted, now: i64) -> rusqlite::Result<Allowance> {
+    let limits = &counted.limits;
+    let left = |span: i64, most: Option<u32>, most_recipients: Option<u32>| -> rusqlite::Result<i64> {
+        let (messages, recipients) = sum(db, counted.account, now, span)?;
+        let left = most_recipients.map_or(i64::MAX, |most| i64::from(most).saturating_sub(recipients));
+        Ok(if most.is_some_and(|most| messages >= i64::from(most)) { 0 } else { left })
+    };
+    let hour = left(HOUR, limits.messages_per_hour, limits.recipients_per_hour)?;
+    let day = left(DAY, limits.messages_per_day, limits.recipients_per_day)?;
+    let notice = hour < i64::from(counted.recipients) && exceeded(db, counted, now)?;
+    Ok(Allowance { recipients: u32::try_from(hour.min(day).max(0)).unwrap_or(u32::MAX), notice })
+}
+
+/// Messages and recipients of an account within so many milliseconds.
+fn sum(db: &Connection, account: u64, now: i64, span: i64) -> rusqlite::Result<(i64, i64)> {
+    db.prepare_cached("SELECT coalesce(sum(messages), 0), coalesce(sum(recipients), 0) FROM sent WHERE account = ?1 AND slot > ?2")?
+        .query_row(params![stored(account), now.saturating_sub(span).div_euclid(SLOT)], |r| Ok((r.get(0)?, r.get(1)?)))
+}
+
 /// Counts a message if it is within the limits.
 pub(super) fn count(db: &Connection, counted: &Counted, now: i64) -> rusqlite::Result<Allowed> {
     let account = stored(counted.account);
     let slot = now.div_euclid(SLOT);
-    let sum = |span: i64| -> rusqlite::Result<(i64, i64)> {
-        db.prepare_cached("SELECT coalesce(sum(messages), 0), coalesce(sum(recipients), 0) FROM sent WHERE account = ?1 AND slot > ?2")?
-            .query_row(params![account, now.saturating_sub(span).div_euclid(SLOT)], |r| Ok((r.get(0)?, r.get(1)?)))
-    };
     let limits = &counted.limits;
     let recipients = i64::from(counted.recipients);
     let over = |(messages, sent): (i64, i64), most: Option<u32>, most_recipients: Option<u32>| {
         most.is_some_and(|most| messages.saturating_add(1) > i64::from(most))
             || most_recipients.is_some_and(|most| sent.saturating_add(recipients) > i64::from(most))
     };
-    let hour = over(sum(HOUR)?, limits.messages_per_hour, limits.recipients_per_hour);
-    let day = over(sum(DAY)?, limits.messages_per_day, limits.recipients_per_day);
+    let hour = over(sum(db, counted.account, now, HOUR)?, limits.messages_per_hour, limits.recipients_per_hour);
+    let day = over(sum(db, counted.account, now, DAY)?, limits.messages_per_day, limits.recipients_per_day);
     if hour || day {
         return Ok(Allowed::No { notice: hour && exceeded(db, counted, now)? });
     }
@@ -153,6 +178,23 @@ mod tests {
         assert_eq!(at(200), Allowed::Held);
         let many = Counted { recipients: 11, ..one.clone() };
         assert_eq!(count(&db, &many, start + 400 * MINUTE).unwrap(), Allowed::No { notice: false });
+        // Asked before: what is left, and too much is an excess like any other.
+        let late = start + 400 * MINUTE;
+        let left = |counted: &Counted| allowance(&db, counted, late).unwrap();
+        assert_eq!(left(&one), Allowance { recipients: 10, notice: false });
+        assert_eq!(count(&db, &one, late).unwrap(), Allowed::Held);
+        assert_eq!(left(&one), Allowance { recipients: 9, notice: false });
+        assert_eq!(count(&db, &one, late).unwrap(), Allowed::Held);
+        assert_eq!(left(&one).recipients, 0);
+        let third = Counted { account: 9, address: crate::testing::address("c@mta.test"), ..many.clone() };
+        assert!(!allowance(&db, &third, late).unwrap().notice);
+        assert!(allowance(&db, &third, late + 90 * MINUTE).unwrap().notice, "the second time in a day");
+        let none = Counted {
+            account: 10,
+            limits: SendingLimits { messages_per_hour: None, messages_per_day: None, recipients_per_hour: None, recipients_per_day: None },
+            ..one.clone()
+        };
+        assert_eq!(left(&none).recipients, u32::MAX);
         // Another account is not concerned.
         assert_eq!(count(&db, &Counted { account: 8, ..one.clone() }, start).unwrap(), Allowed::Yes);
     }

@@ -71,6 +71,7 @@ enum Outcome {
     Rests(bool),
     /// The account has sent too much; whether it is held from now on.
     Limited(bool),
+    Allowance(sending::Allowance),
     Notices(Vec<sending::Notice>),
     TlsReport(tls::Next),
 }
@@ -210,6 +211,7 @@ impl Writer {
                     }
                     Outcome::Nothing
                 }
+                Op::Allowance { counted, now, .. } => Outcome::Allowance(sending::allowance(&self.db, counted, *now)?),
                 Op::Notices(_) => Outcome::Notices(sending::notices(&self.db)?),
                 Op::TlsReport { before, now, .. } => Outcome::TlsReport(tls::next(&self.db, *before, *now)?),
                 Op::TlsLater { key, due } => {
@@ -348,6 +350,12 @@ impl Writer {
                 (Op::Own { own, answer, .. }, _) => {
                     answer.send(()).ok();
                     due |= self.own_accepted(own);
+                }
+                (Op::Allowance { answer, .. }, Outcome::Allowance(allowance)) => {
+                    if allowance.notice {
+                        self.outlets.outbound.notices.notify_one();
+                    }
+                    answer.send(allowance).ok();
                 }
                 (Op::Failed { .. }, _) => due = true,
                 (Op::Lease { answer, .. }, Outcome::Lease(lease)) => {

@@ -59,6 +59,7 @@ pub fn envelope(from: &str, to: &[&str]) -> Box<Envelope> {
         helo: Text::new("client.remote.test").unwrap(),
         extended: true,
         smtputf8: false,
+        require_tls: false,
         tls: None,
         reverse_path: if from.is_empty() { ReversePath::Null } else { ReversePath::Address(address(from)) },
         body: Body::EightBitMime,

@@ -115,10 +115,15 @@ fn extensions_depend_on_role_tls_and_login() {
     assert!(offered(Role::Mx, None, false).is_empty());
     assert!(offered(Role::Mx, bound, true).is_empty());
     assert_eq!(offered(Role::Submission, None, true), ["STARTTLS"]);
-    assert_eq!(offered(Role::Submission, unbound, true), ["AUTH PLAIN LOGIN SCRAM-SHA-256"]);
-    assert_eq!(offered(Role::Submission, bound, true), ["AUTH PLAIN LOGIN SCRAM-SHA-256 SCRAM-SHA-256-PLUS"]);
+    assert_eq!(offered(Role::Submission, unbound, true), ["REQUIRETLS", "AUTH PLAIN LOGIN SCRAM-SHA-256"]);
+    assert_eq!(offered(Role::Submission, bound, true), ["REQUIRETLS", "AUTH PLAIN LOGIN SCRAM-SHA-256 SCRAM-SHA-256-PLUS"]);
     let mut peer = Peer::logged_in();
     assert!(!peer.expect("EHLO a", "250").contains("AUTH"));
+    peer.expect("MAIL FROM:<alice@mta.test> REQUIRETLS", "250");
+    // RFC 8689 2: not where it was not offered.
+    let mut stranger = Peer::with(settings(Role::Mx), Some(Tls { channel_binding: true }));
+    stranger.expect("EHLO a", "250");
+    stranger.expect("MAIL FROM:<x@evil.test> REQUIRETLS", "555 5.5.4");
 }
 
 #[test]

@@ -1,0 +1,86 @@
+//! What senders ask for on the way, and how much they may send.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is the report of a test")]
+mod world;
+
+use std::time::Duration;
+use wire::edge::{
+    mail::{RecipientVerdict, Submitted},
+    queue_submit,
+};
+use world::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+async fn alice(life: &Life) -> Submission {
+    life.login(owner(1, "alice@mta.test")).await.unwrap()
+}
+
+async fn recipient(session: &mut Submission, to: &str) -> RecipientVerdict {
+    match session.call(&queue_submit::Request::Recipient(address(to)), None).await.unwrap() {
+        queue_submit::Response::Recipient(verdict) => verdict,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// RFC 8689: what the sender asks for is asked of the next host, and of the report's way back.
+#[tokio::test]
+async fn require_tls_and_tls_required_no_are_passed_on() {
+    let world = World::new();
+    let life = world.start(&world.state("a"));
+    world.send.says("bad@remote.test", &[refused()]);
+    world.directory.own.lock().unwrap().push("alice@elsewhere.test".into());
+    let demand = |n: usize| {
+        let (lease, _) = world.send.leases.lock().unwrap()[n].clone();
+        (lease.reverse_path == pure_addr::ReversePath::Null, lease.require_tls, lease.tls_optional)
+    };
+    let mut session = alice(&life).await;
+    for (require_tls, header, expected) in
+        [(false, false, (false, false)), (true, false, (true, false)), (false, true, (false, true)), (true, true, (true, false))]
+    {
+        let before = world.send.leases.lock().unwrap().len();
+        world.scan.identity.lock().unwrap().tls_optional = header;
+        let mut envelope = envelope("alice@elsewhere.test", &["bad@remote.test"]);
+        envelope.require_tls = require_tls;
+        assert!(matches!(session.submit_whole(envelope, b"From: alice@mta.test\r\nX: y\r\n\r\nHello.\r\n").await, Submitted::Accepted(_)));
+        life.keeps(0).await;
+        // The message, and the report on it, which goes elsewhere too.
+        assert_eq!(demand(before), (false, expected.0, expected.1));
+        assert_eq!(demand(before + 1), (true, expected.0, expected.1));
+        let report = world.send.leases.lock().unwrap()[before + 1].1.clone();
+        assert_eq!(report.contains("TLS-Required: No\r\n"), expected.1, "{report}");
+        assert_eq!(report.contains("Hello."), !require_tls, "{report}");
+    }
+}
+
+/// RCPT is refused already, and counts.
+#[tokio::test]
+async fn who_has_sent_too_much_hears_of_it_at_rcpt() {
+    let world = World::new();
+    let state = world.state("a");
+    let mut options = world.options(&state);
+    options.settings.sending.recipients_per_hour = Some(3);
+    let life = Life::start(options.clone());
+    let mut session = alice(&life).await;
+    let rcpt = async |session: &mut Submission, count: usize| {
+        let sender = queue_submit::Request::Sender(envelope("alice@mta.test", &[]).reverse_path);
+        assert_eq!(session.call(&sender, None).await.unwrap(), queue_submit::Response::Sender(Some(true)));
+        let mut last = RecipientVerdict::Accept;
+        for n in 0..count {
+            last = recipient(session, &format!("v{n}@remote.test")).await;
+        }
+        last
+    };
+    assert_eq!(rcpt(&mut session, 3).await, RecipientVerdict::Accept);
+    assert_eq!(rcpt(&mut session, 4).await, RecipientVerdict::RateLimited);
+    assert_eq!(rcpt(&mut session, 3).await, RecipientVerdict::Accept);
+    session.accepted(&["v@remote.test", "w@remote.test"]).await;
+    assert_eq!(rcpt(&mut session, 1).await, RecipientVerdict::Accept);
+    assert_eq!(rcpt(&mut session, 2).await, RecipientVerdict::RateLimited);
+    // Somebody who is not there is not there.
+    assert_eq!(recipient(&mut session, "nobody@mta.test").await, RecipientVerdict::Unknown);
+    // An hour later again: the account is held, and two are told.
+    world.clock.advance(HOUR + 5 * MINUTE);
+    assert_eq!(rcpt(&mut session, 4).await, RecipientVerdict::RateLimited);
+    world.store.holds(2).await;
+}
