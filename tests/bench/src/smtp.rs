@@ -1,13 +1,13 @@
 //! A blocking SMTP load: one thread a session, latency of every message from the end of its data to the reply.
 
-use crate::{Failure, login, stream::Stream};
+use crate::{Failure, corpus::Random, login, stream::Stream};
 use data_encoding::BASE64;
 use rustls::ClientConfig;
 use serde::Serialize;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
-        Arc, Barrier,
+        Arc, Barrier, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     thread,
@@ -21,6 +21,12 @@ const OWN: &str = "user1@bench.test";
 /// Whose mail the sink takes.
 const ELSEWHERE: &str = "elsewhere.test";
 
+/// Bytes of a message before its attachment.
+const TEXT: usize = 2 * 1024;
+/// Bytes in a line of base64.
+const LINE: usize = 57;
+const MIB: usize = 1024 * 1024;
+
 /// What to send.
 #[derive(Debug, Clone)]
 pub(crate) struct Load {
@@ -28,6 +34,8 @@ pub(crate) struct Load {
     pub(crate) sessions: u32,
     pub(crate) messages: u32,
     pub(crate) size: usize,
+    /// Most of it is an attachment, as in most large messages.
+    pub(crate) attachment: bool,
     /// The first recipient.
     pub(crate) first: u32,
     /// Recipients take turns: so many from the first on.
@@ -63,22 +71,61 @@ pub(crate) fn message(run: u32, number: u32, size: usize) -> Vec<u8> {
 }
 
 fn message_from(from: &str, run: u32, number: u32, size: usize) -> Vec<u8> {
+    let mut out = header(from, run, number, "text/plain; charset=utf-8");
+    words(&mut out, run, number, size);
+    out
+}
+
+/// A short text, and base64 for the rest.
+fn with_attachment(from: &str, run: u32, number: u32, size: usize) -> Vec<u8> {
+    let mut out = header(from, run, number, "multipart/mixed; boundary=\"=_bench\"");
+    out.extend_from_slice(b"--=_bench\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n");
+    words(&mut out, run, number, TEXT);
+    out.extend_from_slice(
+        b"\r\n--=_bench\r\nContent-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\
+          Content-Disposition: attachment; filename=\"quarter.pdf\"\r\n\r\n",
+    );
+    // The same in all, so that the client has no work with it.
+    static ATTACHMENT: OnceLock<Vec<u8>> = OnceLock::new();
+    let attachment = ATTACHMENT.get_or_init(|| base64_lines(2 * MIB));
+    let length = size.saturating_sub(out.len()).min(attachment.len()) / (LINE / 3 * 4 + 2) * (LINE / 3 * 4 + 2);
+    out.extend_from_slice(attachment.get(..length).unwrap_or_default());
+    out.extend_from_slice(b"--=_bench--\r\n");
+    out
+}
+
+/// Random bytes in base64, as long as is asked for or a line longer.
+fn base64_lines(size: usize) -> Vec<u8> {
+    let mut random = Random::new(1);
+    let mut out = Vec::new();
+    while out.len() < size {
+        let bytes: Vec<u8> = (0..LINE).map(|_| random.next().to_le_bytes()[0]).collect();
+        out.extend_from_slice(BASE64.encode(&bytes).as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out
+}
+
+fn header(from: &str, run: u32, number: u32, media_type: &str) -> Vec<u8> {
+    format!(
+        "From: Sender <{from}>\r\nTo: user@bench.test\r\nSubject: Message {number} of run {run} about the quarter\r\n\
+         Date: Sat, 21 Nov 2026 10:00:00 +0000\r\nMessage-ID: <{run}.{number}@elsewhere.test>\r\nMIME-Version: 1.0\r\n\
+         Content-Type: {media_type}\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// The number that is in no other message, and words until all is as long as it should be.
+fn words(out: &mut Vec<u8>, run: u32, number: u32, size: usize) {
     const WORDS: [&str; 16] = [
         "quarter", "invoice", "the", "of", "meeting", "please", "attached", "and", "report", "to", "a", "regards", "tomorrow", "for",
         "budget", "team",
     ];
-    let mut out = format!(
-        "From: Sender <{from}>\r\nTo: user@bench.test\r\nSubject: Message {number} of run {run} about the quarter\r\n\
-         Date: Sat, 21 Nov 2026 10:00:00 +0000\r\nMessage-ID: <{run}.{number}@elsewhere.test>\r\nMIME-Version: 1.0\r\n\
-         Content-Type: text/plain; charset=utf-8\r\n\r\nunique-{run}-{number}\r\n"
-    )
-    .into_bytes();
-    // A linear congruence is random enough for words and the same in every run.
-    let mut state = u64::from(number).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    out.extend_from_slice(format!("unique-{run}-{number}\r\n").as_bytes());
+    let mut random = Random::new(u64::from(number));
     let mut column = 0;
     while out.len() + 2 < size {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let word = WORDS.get((state >> 60) as usize).copied().unwrap_or("x");
+        let word = WORDS.get(random.below(16) as usize).copied().unwrap_or("x");
         if column + word.len() > 71 {
             out.extend_from_slice(b"\r\n");
             column = 0;
@@ -88,7 +135,6 @@ fn message_from(from: &str, run: u32, number: u32, size: usize) -> Vec<u8> {
         column += word.len() + 1;
     }
     out.extend_from_slice(b"\r\n");
-    out
 }
 
 /// One connection that sends.
@@ -180,7 +226,11 @@ pub(crate) fn run(load: &Load) -> Result<Accepted, Failure> {
                         return Ok(latencies);
                     }
                     let from = if load.outbound.is_some() { OWN } else { STRANGER };
-                    let body = message_from(from, load.run, number, load.size);
+                    let body = if load.attachment {
+                        with_attachment(from, load.run, number, load.size)
+                    } else {
+                        message_from(from, load.run, number, load.size)
+                    };
                     let mut current = match session.take() {
                         Some(session) => session,
                         None => Session::of(&load).map_err(|e| e.to_string())?,

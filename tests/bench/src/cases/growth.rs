@@ -60,6 +60,7 @@ fn load(stack: &mut Stack, first: u32, mailboxes: u32, messages: u32) -> smtp::L
         sessions: 10.min(messages),
         messages,
         size: 2 * 1024,
+        attachment: false,
         first,
         mailboxes,
         connection_per_message: false,

@@ -17,11 +17,13 @@ struct Inbound {
     sessions: u32,
     messages: u32,
     size: usize,
+    attachment: bool,
     mailboxes: u32,
     connection_per_message: bool,
 }
 
-const ONE: Inbound = Inbound { sessions: 1, messages: 2_000, size: 4 * KIB, mailboxes: 1, connection_per_message: false };
+const ONE: Inbound =
+    Inbound { sessions: 1, messages: 2_000, size: 4 * KIB, attachment: false, mailboxes: 1, connection_per_message: false };
 const TEN: Inbound = Inbound { sessions: 10, messages: 6_000, ..ONE };
 
 /// All of them.
@@ -32,8 +34,10 @@ pub(super) fn cases() -> Vec<Case> {
         ("inbound-50", Inbound { sessions: 50, ..TEN }),
         ("inbound-10-1000-mailboxes", Inbound { mailboxes: 1_000, ..TEN }),
         ("inbound-10-new-connections", Inbound { sessions: 10, connection_per_message: true, ..ONE }),
-        ("inbound-1-mib", Inbound { messages: 200, size: 1024 * KIB, ..ONE }),
-        ("inbound-10-mib", Inbound { messages: 400, size: 1024 * KIB, ..TEN }),
+        ("inbound-1-mib", Inbound { messages: 200, size: 1024 * KIB, attachment: true, ..ONE }),
+        ("inbound-10-mib", Inbound { messages: 400, size: 1024 * KIB, attachment: true, ..TEN }),
+        // All of it text, and so all of it indexed.
+        ("inbound-10-mib-of-text", Inbound { messages: 400, size: 1024 * KIB, ..TEN }),
     ]
     .into_iter()
     .map(|(name, inbound)| Case::new(name, move |stack, scale| run(inbound, stack, scale)))
@@ -57,6 +61,7 @@ fn run(inbound: Inbound, stack: &mut Stack, scale: Scale) -> Result<Outcome, Fai
         sessions: inbound.sessions.min(messages),
         messages,
         size: inbound.size,
+        attachment: inbound.attachment,
         first: 1,
         mailboxes: inbound.mailboxes.min(stack.mailboxes),
         connection_per_message: inbound.connection_per_message,

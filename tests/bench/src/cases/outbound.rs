@@ -38,6 +38,7 @@ fn run(stack: &mut Stack, scale: Scale, sessions: u32, messages: u32) -> Result<
         sessions: sessions.min(messages),
         messages,
         size: 4 * 1024,
+        attachment: false,
         first: 1,
         mailboxes: 1,
         connection_per_message: false,
