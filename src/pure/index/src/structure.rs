@@ -37,9 +37,10 @@ pub struct Field {
 }
 
 /// RFC 2045 6.1, with the unknown kept so that BODYSTRUCTURE can say it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Encoding {
     /// `7bit`, also when nothing is said.
+    #[default]
     SevenBit,
     /// `8bit`.
     EightBit,
@@ -64,9 +65,10 @@ pub struct Disposition {
 }
 
 /// What a part may contain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PartKind {
     /// No parts inside.
+    #[default]
     Leaf,
     /// Any number of parts inside.
     Multipart,
@@ -75,7 +77,7 @@ pub enum PartKind {
 }
 
 /// One part. Strings are raw bytes as they stand in the header, quotes removed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Index of the part around it; none for the message itself.
     pub parent: Option<u16>,
@@ -227,25 +229,7 @@ mod tests {
     use super::*;
 
     fn part(parent: Option<u16>, kind: PartKind, header: (u32, u32), body: (u32, u32)) -> Part {
-        Part {
-            parent,
-            kind,
-            header: Span { start: header.0, end: header.1 },
-            body: Span { start: body.0, end: body.1 },
-            lines: 0,
-            media_type: ByteBuf::new(),
-            subtype: ByteBuf::new(),
-            params: vec![],
-            id: None,
-            description: None,
-            encoding: Encoding::SevenBit,
-            md5: None,
-            disposition: None,
-            language: vec![],
-            location: None,
-            fields: vec![],
-            envelope: None,
-        }
+        Part { parent, kind, header: Span { start: header.0, end: header.1 }, body: Span { start: body.0, end: body.1 }, ..Part::default() }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use postern_store::{Deliver, Grant, Options, Store};
 use pure_addr::{AccountId, Address, MailboxName};
-use pure_index::{Encoding, Envelope, EnvelopeAddress, Field, MessageIndex, Part, PartKind, SearchText, Span, Structure};
+use pure_index::{Envelope, EnvelopeAddress, Field, MessageIndex, Part, SearchText, Span, Structure};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use serde_bytes::ByteBuf;
 use std::{
@@ -204,23 +204,14 @@ fn message(number: u64, size: usize) -> Result<(Vec<u8>, MessageIndex), Failure>
     }
     let body = text.get(header as usize..text.len().min(MAX_TEXT)).unwrap_or_default().replace("\r\n", "\n").to_lowercase();
     let part = Part {
-        parent: None,
-        kind: PartKind::Leaf,
         header: Span { start: 0, end: header },
         body: Span { start: header, end: u32::try_from(text.len())? },
         lines: 60,
         media_type: ByteBuf::from("text"),
         subtype: ByteBuf::from("plain"),
         params: vec![(ByteBuf::from("charset"), ByteBuf::from("utf-8"))],
-        id: None,
-        description: None,
-        encoding: Encoding::SevenBit,
-        md5: None,
-        disposition: None,
-        language: vec![],
-        location: None,
         fields,
-        envelope: None,
+        ..Part::default()
     };
     let address = |name: &str, mailbox: &str| EnvelopeAddress {
         name: Some(ByteBuf::from(name)),

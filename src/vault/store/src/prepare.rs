@@ -124,23 +124,11 @@ mod tests {
 
     fn structure(end: u32) -> Structure {
         Structure::new(vec![Part {
-            parent: None,
-            kind: PartKind::Leaf,
             header: Span { start: 0, end: 2 },
             body: Span { start: 2, end },
-            lines: 0,
             media_type: ByteBuf::from("text"),
             subtype: ByteBuf::from("plain"),
-            params: vec![],
-            id: None,
-            description: None,
-            encoding: Encoding::SevenBit,
-            md5: None,
-            disposition: None,
-            language: vec![],
-            location: None,
-            fields: vec![],
-            envelope: None,
+            ..Part::default()
         }])
         .unwrap()
     }

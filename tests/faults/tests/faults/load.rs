@@ -286,6 +286,7 @@ impl Clients {
             body: Body::EightBitMime,
             ret: None,
             envid: None,
+            require_tls: false,
             recipients: List::new(recipients).unwrap(),
         });
         let sealed = MessageWriter::sealed(&message(tag)).unwrap();

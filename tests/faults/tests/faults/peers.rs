@@ -1,7 +1,7 @@
 //! Who the store and the queue ask: a scan that believes everything, and a directory of three accounts.
 
 use pure_addr::{AccountId, Address};
-use pure_index::{Encoding, Identity, MessageIndex, Part, PartKind, Span, Structure};
+use pure_index::{Identity, MessageIndex, Part, Span, Structure};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use serde_bytes::ByteBuf;
 use std::{fs, os::fd::OwnedFd, path::Path, sync::Arc};
@@ -49,23 +49,12 @@ fn index(fds: Vec<OwnedFd>) -> scan_index::Response {
     let message = SealedMessage::from_fd(fds.into_iter().next().unwrap(), 1 << 30).unwrap();
     let end = u32::try_from(message.len()).unwrap();
     let root = Part {
-        parent: None,
-        kind: PartKind::Leaf,
         header: Span { start: 0, end: 0 },
         body: Span { start: 0, end },
         lines: 1,
         media_type: ByteBuf::from("text"),
         subtype: ByteBuf::from("plain"),
-        params: vec![],
-        id: None,
-        description: None,
-        encoding: Encoding::SevenBit,
-        md5: None,
-        disposition: None,
-        language: vec![],
-        location: None,
-        fields: vec![],
-        envelope: None,
+        ..Part::default()
     };
     let identity = Identity { from_fields: 1, ..Identity::default() };
     scan_index::Response::Indexed(Box::new(MessageIndex {

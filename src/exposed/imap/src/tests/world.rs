@@ -7,7 +7,7 @@ use crate::{
 };
 use exposed_tls::Stream;
 use pure_addr::{AccountId, Address, MailboxName};
-use pure_index::{Encoding, Envelope, Field, Part, PartKind, Span, Structure};
+use pure_index::{Encoding, Envelope, Field, Part, Span, Structure};
 use serde_bytes::ByteBuf;
 use std::{
     collections::BTreeMap,
@@ -452,27 +452,18 @@ impl Stored {
             at = end;
         }
         let part = Part {
-            parent: None,
-            kind: PartKind::Leaf,
             header: Span { start: 0, end: header },
             body: Span { start: header, end: len },
             lines: 1,
             media_type: ByteBuf::from(b"text".to_vec()),
             subtype: ByteBuf::from(b"plain".to_vec()),
-            params: vec![],
-            id: None,
-            description: None,
             encoding: match self.text() {
                 text if text.contains("encoding: base64") => Encoding::Base64,
                 text if text.contains("encoding: x-") => Encoding::Other(ByteBuf::from(b"x-unknown".to_vec())),
                 _ => Encoding::SevenBit,
             },
-            md5: None,
-            disposition: None,
-            language: vec![],
-            location: None,
             fields,
-            envelope: None,
+            ..Part::default()
         };
         Structure::new(vec![part]).unwrap()
     }

@@ -14,16 +14,7 @@ fn part(parent: Option<u16>, kind: PartKind, media: (&str, &str), body: (u32, u3
         lines: 2,
         media_type: buf(media.0),
         subtype: buf(media.1),
-        params: vec![],
-        id: None,
-        description: None,
-        encoding: Encoding::SevenBit,
-        md5: None,
-        disposition: None,
-        language: vec![],
-        location: None,
-        fields: vec![],
-        envelope: None,
+        ..Part::default()
     }
 }
 

@@ -9,18 +9,7 @@ pub(crate) fn part(parent: Option<u16>, kind: PartKind, header: (u32, u32), body
         header: Span { start: header.0, end: header.1 },
         body: Span { start: body.0, end: body.1 },
         lines: 1,
-        media_type: ByteBuf::new(),
-        subtype: ByteBuf::new(),
-        params: vec![],
-        id: None,
-        description: None,
-        encoding: Encoding::SevenBit,
-        md5: None,
-        disposition: None,
-        language: vec![],
-        location: None,
-        fields: vec![],
-        envelope: None,
+        ..Part::default()
     }
 }
 

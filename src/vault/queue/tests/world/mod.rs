@@ -4,7 +4,7 @@
 
 use postern_queue::{Clock, Options, Queue, limits::Limits, settings::Settings};
 use pure_addr::{AccountId, Address, Domain, ReversePath, Text};
-use pure_index::{Encoding, Field, Identity, MessageIndex, Part, PartKind, Span, Structure};
+use pure_index::{Field, Identity, MessageIndex, Part, Span, Structure};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -82,23 +82,13 @@ pub fn index(message: &[u8], identity: Identity) -> MessageIndex {
         at = end;
     }
     let part = Part {
-        parent: None,
-        kind: PartKind::Leaf,
         header: Span { start: 0, end: header },
         body: Span { start: header, end: message.len() as u32 },
         lines: 1,
         media_type: "text".as_bytes().to_vec().into(),
         subtype: "plain".as_bytes().to_vec().into(),
-        params: vec![],
-        id: None,
-        description: None,
-        encoding: Encoding::SevenBit,
-        md5: None,
-        disposition: None,
-        language: vec![],
-        location: None,
         fields,
-        envelope: None,
+        ..Part::default()
     };
     MessageIndex { structure: Structure::new(vec![part]).unwrap(), identity, ..MessageIndex::default() }
 }

@@ -2,7 +2,7 @@
 
 use postern_store::{Deliver, Grant, Options, Store};
 use pure_addr::{AccountId, Address, MailboxName, Text};
-use pure_index::{Encoding, Envelope, EnvelopeAddress, MessageIndex, Part, PartKind, SearchText, Span, Structure, fold};
+use pure_index::{Envelope, EnvelopeAddress, MessageIndex, Part, SearchText, Span, Structure, fold};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use serde_bytes::ByteBuf;
 use std::{
@@ -265,23 +265,12 @@ impl Mail {
 
     fn index(&self, len: u32) -> MessageIndex {
         let root = Part {
-            parent: None,
-            kind: PartKind::Leaf,
             header: Span { start: 0, end: 10.min(len) },
             body: Span { start: 10.min(len), end: len },
             lines: 1,
             media_type: ByteBuf::from("text"),
             subtype: ByteBuf::from("plain"),
-            params: vec![],
-            id: None,
-            description: None,
-            encoding: Encoding::SevenBit,
-            md5: None,
-            disposition: None,
-            language: vec![],
-            location: None,
-            fields: vec![],
-            envelope: None,
+            ..Part::default()
         };
         let from =
             EnvelopeAddress { name: None, mailbox: Some(ByteBuf::from(self.from.as_str())), host: Some(ByteBuf::from("example.test")) };
