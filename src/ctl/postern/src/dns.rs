@@ -8,16 +8,22 @@ use crate::{
 };
 use clap::Args;
 use pure_addr::Domain;
-use pure_config::Config;
+use pure_config::{Config, SendConfig, Smarthost, SmarthostName};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::{
+    collections::BTreeSet,
     io::{self, Write},
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 use wire::edge::keys_control::{Key, Stage};
 
 /// Bytes of one character-string of a TXT record (RFC 1035 3.3).
 const MAX_STRING: usize = 255;
+/// Where the certificate is that PID 1 hands on, when the configuration names none.
+const CREDENTIAL: &str = "/etc/credstore/postern.tls.crt";
 
 #[derive(Debug, Args)]
 pub(crate) struct Dns {
@@ -26,6 +32,9 @@ pub(crate) struct Dns {
     /// The configuration, which says what this host is called.
     #[arg(long, value_name = "FILE", default_value = "/etc/postern/postern.toml")]
     config: PathBuf,
+    /// The certificate that this host shows, for its TLSA records [default: the first of the configuration, else the credential's file].
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
 }
@@ -54,10 +63,16 @@ struct Published {
 
 pub(crate) async fn run(edges: &Path, options: Dns) -> Result<(), Failure> {
     let config = read(&options.config)?;
+    let given = options.certificate.as_deref().or_else(|| config.tls.first().map(|files| files.certificate.as_path()));
+    let tlsa = match tlsa(given.unwrap_or(Path::new(CREDENTIAL))) {
+        // Whoever names a file means it.
+        Err(failure) if options.certificate.is_some() => return Err(failure),
+        tlsa => tlsa.ok(),
+    };
     let mut all = Vec::new();
     for domain in hosted(edges, options.domain.as_ref()).await? {
         let keys = keys_of(edges, &domain).await?;
-        all.push(published(domain, &config.hostname, keys));
+        all.push(published(domain, &config, tlsa.as_deref(), keys));
     }
     if options.output.json {
         return say(Value::from_iter(all.iter().map(in_json)));
@@ -66,7 +81,7 @@ pub(crate) async fn run(edges: &Path, options: Dns) -> Result<(), Failure> {
         return Err(Failure::Because("no domain is hosted here; add one with \"postern domain add\"".into()));
     }
     for one in &all {
-        print(one, &config.hostname)?;
+        print(one, &config.hostname, tlsa.is_some())?;
     }
     Ok(())
 }
@@ -80,7 +95,40 @@ fn read(file: &Path) -> Result<Config, Failure> {
     })
 }
 
-fn published(domain: Domain, host: &Domain, keys: Vec<Key>) -> Published {
+/// The data of the TLSA record for the key of a certificate: `3 1 1` (RFC 7672 3.1.1), which stays right while the key stays.
+fn tlsa(certificate: &Path) -> Result<String, Failure> {
+    let failed = |why: String| Failure::Because(format!("{}: {why}", certificate.display()));
+    let pem = check::read(certificate)?;
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| failed(e.to_string()))?;
+    let parsed = webpki::EndEntityCert::try_from(&der).map_err(|e| failed(e.to_string()))?;
+    let digest = Sha256::digest(parsed.subject_public_key_info());
+    Ok(format!("3 1 1 {}", data_encoding::HEXLOWER.encode(&digest)))
+}
+
+/// SPF (RFC 7208): the hosts of MX, and the smarthosts that mail from the domain may take.
+fn spf(domain: &Domain, send: &SendConfig) -> String {
+    let senders = send.sender_domains.iter().filter(|(sender, _)| *sender == domain).map(|(_, name)| name);
+    let addresses = send.sender_addresses.iter().filter(|(address, _)| address.ends_with(&format!("@{domain}"))).map(|(_, name)| name);
+    let destinations = send.destinations.values().filter_map(|d| d.smarthost.as_ref());
+    let used: BTreeSet<&String> = send.smarthost.iter().chain(senders).chain(addresses).chain(destinations).collect();
+    let mechanism = |smarthost: &Smarthost| match (&smarthost.spf, &smarthost.host) {
+        (Some(spf), _) => spf.clone(),
+        (None, SmarthostName::Name(host)) => format!("a:{host}"),
+        (None, SmarthostName::Address(IpAddr::V4(address))) => format!("ip4:{address}"),
+        (None, SmarthostName::Address(IpAddr::V6(address))) => format!("ip6:{address}"),
+    };
+    let mechanisms: BTreeSet<String> = used.into_iter().filter_map(|name| send.smarthosts.get(name)).map(mechanism).collect();
+    let mechanisms: String = mechanisms.iter().map(|m| format!(" {m}")).collect();
+    format!("v=spf1 mx{mechanisms} -all")
+}
+
+/// Whether a name is the domain's or below it.
+fn is_within(name: &Domain, domain: &Domain) -> bool {
+    name == domain || name.as_str().strip_suffix(domain.as_str()).is_some_and(|front| front.ends_with('.'))
+}
+
+fn published(domain: Domain, config: &Config, tlsa: Option<&str>, keys: Vec<Key>) -> Published {
+    let host = &config.hostname;
     // Testing first (RFC 8461 5): a policy in force with a wrong certificate loses mail.
     let policy = format!("version: STSv1\r\nmode: testing\r\nmx: {host}\r\nmax_age: 604800\r\n");
     let mut records = Vec::new();
@@ -88,7 +136,11 @@ fn published(domain: Domain, host: &Domain, keys: Vec<Key>) -> Published {
         records.push(Record { name, kind, data, why: (!why.is_empty()).then(|| why.to_owned()) });
     };
     add(format!("{domain}."), "MX", format!("10 {host}."), "Where mail for the domain arrives.");
-    add(format!("{domain}."), "TXT", "v=spf1 mx -all".into(), "SPF: only the hosts of MX send for the domain (RFC 7208).");
+    add(format!("{domain}."), "TXT", spf(&domain, &config.send), "SPF: only these hosts send for the domain (RFC 7208).");
+    if let Some(tlsa) = tlsa.filter(|_| is_within(host, &domain)) {
+        let why = "DANE: the key of our certificate (RFC 7672), of use where the zone is signed. Before the key changes, publish the next one too.";
+        add(format!("_25._tcp.{host}."), "TLSA", tlsa.to_owned(), why);
+    }
     let mut sorted: Vec<&Key> = keys.iter().collect();
     sorted.sort_by_key(|key| match key.stage {
         Stage::Current => 0,
@@ -135,11 +187,14 @@ fn policy_id(policy: &str) -> String {
     format!("{hash:016x}")
 }
 
-fn print(published: &Published, host: &Domain) -> Result<(), Failure> {
+fn print(published: &Published, host: &Domain, has_tlsa: bool) -> Result<(), Failure> {
     let domain = &published.domain;
     say(format_args!("; {domain}"))?;
     say(";")?;
     say(format_args!("; {host} itself needs A and AAAA records, and its addresses must have PTR records back to that name."))?;
+    if !has_tlsa {
+        say("; Its certificate cannot be read, so there is no TLSA record: name the file with --certificate.")?;
+    }
     for record in &published.records {
         if let Some(why) = &record.why {
             say(";")?;
@@ -190,7 +245,42 @@ mod tests {
         };
         let long = format!("v=DKIM1; k=rsa; p={}", "A".repeat(400));
         let keys = vec![key("old", Stage::Old, "v=DKIM1; k=ed25519; p=x"), key("new", Stage::Current, &long)];
-        published(Domain::parse("example.org").unwrap(), &Domain::parse("mail.example.org").unwrap(), keys)
+        let config = Config::parse("hostname = \"mail.example.org\"\n[domains.\"example.org\"]\n").unwrap();
+        published(Domain::parse("example.org").unwrap(), &config, Some("3 1 1 00"), keys)
+    }
+
+    /// Relays send for us too, each for whom it is declared.
+    #[test]
+    fn spf_names_the_smarthosts_that_mail_may_take() {
+        let smarthost = |name: &str, rest: &str| format!("[send.smarthosts.{name}]\n{rest}\n");
+        let config = format!(
+            "hostname = \"mail.example.org\"\n[domains.\"example.org\"]\n[domains.\"other.org\"]\n[send]\nsmarthost = \"all\"\n[send.senders]\n\
+             \"other.org\" = \"some\"\n\"a@example.org\" = \"one\"\n[send.domains.\"x.test\"]\nsmarthost = \"there\"\n{}{}{}{}{}",
+            smarthost("all", "host = \"smtp.relay.test\"\nspf = \"include:_spf.relay.test\""),
+            smarthost("some", "host = \"some.test\""),
+            smarthost("one", "host = \"192.0.2.7\""),
+            smarthost("there", "host = \"2001:db8::1\""),
+            smarthost("unused", "host = \"unused.test\""),
+        );
+        let config = Config::parse(&config).unwrap();
+        let of = |domain: &str| spf(&Domain::parse(domain).unwrap(), &config.send);
+        assert_eq!(of("example.org"), "v=spf1 mx include:_spf.relay.test ip4:192.0.2.7 ip6:2001:db8::1 -all");
+        assert_eq!(of("other.org"), "v=spf1 mx a:some.test include:_spf.relay.test ip6:2001:db8::1 -all");
+    }
+
+    #[test]
+    fn tlsa_is_the_digest_of_the_key_and_of_the_hosts_own_domain() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["mail.example.org".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), certificate.pem()).unwrap();
+        let expected = data_encoding::HEXLOWER.encode(&Sha256::digest(rcgen::PublicKeyData::subject_public_key_info(&key)));
+        assert_eq!(tlsa(file.path()).unwrap(), format!("3 1 1 {expected}"));
+        assert!(tlsa(Path::new("/nonexistent")).is_err());
+        let config = Config::parse("hostname = \"mail.example.org\"\n[domains.\"example.net\"]\n").unwrap();
+        let other = published(Domain::parse("example.net").unwrap(), &config, Some("3 1 1 00"), Vec::new());
+        assert!(other.records.iter().all(|r| r.kind != "TLSA"));
+        assert!(!is_within(&Domain::parse("notexample.org").unwrap(), &Domain::parse("example.org").unwrap()));
     }
 
     #[test]
@@ -200,6 +290,7 @@ mod tests {
         let expected = [
             ("example.org.", "MX"),
             ("example.org.", "TXT"),
+            ("_25._tcp.mail.example.org.", "TLSA"),
             ("new._domainkey.example.org.", "TXT"),
             ("old._domainkey.example.org.", "TXT"),
             ("_dmarc.example.org.", "TXT"),
@@ -209,17 +300,17 @@ mod tests {
             ("_imaps._tcp.example.org.", "SRV"),
         ];
         assert_eq!(found, expected);
-        assert_eq!(in_json(&example)["records"].as_array().unwrap().len(), 9);
+        assert_eq!(in_json(&example)["records"].as_array().unwrap().len(), 10);
     }
 
     #[test]
     fn long_texts_are_cut_into_strings() {
         let example = example();
-        let data = zone_data(&example.records[2]);
+        let data = zone_data(&example.records[3]);
         let strings: Vec<&str> = data.split("\" \"").map(|s| s.trim_matches('"')).collect();
         assert_eq!(strings.len(), 2);
         assert!(strings.iter().all(|s| s.len() <= MAX_STRING));
-        assert_eq!(strings.concat(), example.records[2].data);
+        assert_eq!(strings.concat(), example.records[3].data);
         assert_eq!(zone_data(&example.records[1]), "\"v=spf1 mx -all\"");
     }
 

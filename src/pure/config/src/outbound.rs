@@ -40,6 +40,8 @@ pub const MAX_FINGERPRINTS: usize = 16;
 pub const MAX_SMARTHOST_NAME: usize = 64;
 /// Bytes of a smarthost's user (RFC 4616 2 allows 255 and more; servers do not).
 pub const MAX_SMARTHOST_USER: usize = 255;
+/// Bytes of a smarthost's `spf`.
+pub const MAX_SPF_MECHANISM: usize = 200;
 /// Where `System` looks for name servers.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 
@@ -139,6 +141,8 @@ pub struct Smarthost {
     pub user: Option<String>,
     /// `certificate_authority`: a PEM file to trust instead of the public ones.
     pub authority: Option<PathBuf>,
+    /// `spf`: the mechanism by which SPF records name what it sends from (RFC 7208 5), such as `include:_spf.example.com`.
+    pub spf: Option<String>,
 }
 
 /// Where a smarthost is.

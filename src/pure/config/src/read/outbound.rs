@@ -7,8 +7,8 @@ use super::{
 use crate::{
     Address, DEFAULT_EXPIRE, Destination, DkimConfig, DnsConfig, Domain, MAX_ACCOUNT_RATE, MAX_DESTINATION_CONNECTIONS,
     MAX_DESTINATION_RATE, MAX_DKIM_ROTATION, MAX_DNS_SERVERS, MAX_EXPIRE, MAX_FINGERPRINTS, MAX_SMARTHOST_NAME, MAX_SMARTHOST_USER,
-    MAX_SOURCE_ADDRESSES, MIN_DKIM_ROTATION, MIN_EXPIRE, MIN_WARN_AFTER, Resolver, SendConfig, SendingLimits, Smarthost, SmarthostName,
-    SmarthostTls, Span, TlsLevel,
+    MAX_SOURCE_ADDRESSES, MAX_SPF_MECHANISM, MIN_DKIM_ROTATION, MIN_EXPIRE, MIN_WARN_AFTER, Resolver, SendConfig, SendingLimits, Smarthost,
+    SmarthostName, SmarthostTls, Span, TlsLevel,
 };
 use std::{
     collections::BTreeMap,
@@ -146,7 +146,7 @@ impl Reader {
     }
 
     fn smarthost(&mut self, table: &Section<'_>) -> Option<Smarthost> {
-        self.known(table, &["host", "port", "tls", "user", "certificate_authority"]);
+        self.known(table, &["host", "port", "tls", "user", "certificate_authority", "spf"]);
         let host = match table.get("host") {
             Some(item) => self.smarthost_name(&item),
             None => self.missing(table, "host", "write its name, such as host = \"smtp.example.com\""),
@@ -158,6 +158,7 @@ impl Reader {
         self.set(table, "port", &mut port, |reader, item| reader.count(item, 1..=u32::from(u16::MAX)).and_then(|n| u16::try_from(n).ok()));
         let user = table.get("user").and_then(|item| self.smarthost_user(&item).map(|user| (user, item)));
         let authority = table.get("certificate_authority").map(|item| (self.path(&item), item));
+        let spf = table.get("spf").and_then(|item| self.spf_mechanism(&item));
         if tls == SmarthostTls::None {
             if let Some((_, item)) = &user {
                 // RFC 8314 3.3: no password in the clear.
@@ -167,7 +168,19 @@ impl Reader {
                 self.fail::<()>(item, "does nothing without TLS", "write tls = \"implicit\" or \"starttls\", or remove it");
             }
         }
-        Some(Smarthost { host: host?, port, tls, user: user.map(|(user, _)| user), authority: authority.and_then(|(path, _)| path) })
+        let (user, authority) = (user.map(|(user, _)| user), authority.and_then(|(path, _)| path));
+        Some(Smarthost { host: host?, port, tls, user, authority, spf })
+    }
+
+    /// RFC 7208 5: one that says yes to some hosts, without macros.
+    fn spf_mechanism(&mut self, item: &Item<'_>) -> Option<String> {
+        let text = self.string(item)?;
+        let named = ["include:", "a:", "mx:", "ip4:", "ip6:"].iter().find_map(|kind| text.strip_prefix(kind));
+        let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'/');
+        if text.len() > MAX_SPF_MECHANISM || named.is_none_or(|rest| rest.is_empty() || !rest.bytes().all(safe)) {
+            return self.fail(item, "is not a mechanism of SPF", "write what its operator tells, such as \"include:_spf.example.com\"");
+        }
+        Some(text.to_owned())
     }
 
     fn smarthost_name(&mut self, item: &Item<'_>) -> Option<SmarthostName> {

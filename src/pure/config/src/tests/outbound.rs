@@ -37,6 +37,7 @@ pub(super) fn the_example(config: &Config) {
         tls: SmarthostTls::StartTls,
         user: Some("postern".into()),
         authority: Some("/etc/postern/relay-ca.pem".into()),
+        spf: Some("include:_spf.example.com".into()),
     };
     assert_eq!(send.smarthosts, BTreeMap::from([("relay".to_owned(), relay)]));
     assert_eq!(send.smarthost(None, &domain("anywhere.example")), Some("relay"));
