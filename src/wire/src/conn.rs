@@ -20,6 +20,7 @@ use std::{
     path::Path,
 };
 use tokio::io::{Interest, unix::AsyncFd};
+use zeroize::Zeroize;
 
 /// One SOCK_SEQPACKET connection. Sending and receiving take `&self`: a datagram is whole or absent, so many tasks may share it.
 #[derive(Debug)]
@@ -132,16 +133,25 @@ struct Outgoing {
     header: [u8; HEADER],
     body: Vec<u8>,
     memfd: Option<SealedMessage>,
+    secret: bool,
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if self.secret {
+            self.body.zeroize();
+        }
+    }
 }
 
 impl Outgoing {
     fn new<E: Edge, T: Serialize>(kind: Kind, id: u32, body: &T, fds: &[BorrowedFd<'_>]) -> Result<Self, Error> {
-        let mut body = frame::encode(body)?;
+        let mut body = if E::SECRET { frame::encode_in_place(body)? } else { frame::encode(body)? };
         if body.len() > E::MAX_BODY || fds.len() > E::MAX_FDS {
             return Err(Error::TooLarge);
         }
         let memfd = if body.len() > MAX_INLINE { Some(MessageWriter::sealed(&std::mem::take(&mut body))?) } else { None };
-        Ok(Self { header: Header { kind, id, in_memfd: memfd.is_some() }.to_bytes(), body, memfd })
+        Ok(Self { header: Header { kind, id, in_memfd: memfd.is_some() }.to_bytes(), body, memfd, secret: E::SECRET })
     }
 
     fn send(&self, to: BorrowedFd<'_>, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -176,7 +186,11 @@ fn receive<E: Edge, T: DeserializeOwned>(from: BorrowedFd<'_>) -> io::Result<Res
         if message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
             return Ok(Err(Error::Malformed("longer than the limit")));
         }
-        Ok(open::<E, T>(buffer.get(..message.bytes).unwrap_or_default(), fds))
+        let opened = open::<E, T>(buffer.get(..message.bytes).unwrap_or_default(), fds);
+        if E::SECRET {
+            buffer.get_mut(..message.bytes).unwrap_or_default().zeroize();
+        }
+        Ok(opened)
     })
 }
 

@@ -78,6 +78,14 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
     postcard::to_stdvec(value).map_err(|_| Error::Malformed("cannot be encoded"))
 }
 
+/// As [`encode`], in a buffer that never moves, so that no part of it stays behind.
+pub(crate) fn encode_in_place<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+    let failed = |_| Error::Malformed("cannot be encoded");
+    let mut bytes = vec![0; postcard::serialize_with_flavor(value, postcard::ser_flavors::Size::default()).map_err(failed)?];
+    postcard::to_slice(value, &mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
 /// Decodes exactly one value; trailing bytes are refused. Its lists take [`pure_index::MAX_LISTS`] bytes at most.
 pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
     match pure_index::within_limits(|| postcard::take_from_bytes(bytes)) {

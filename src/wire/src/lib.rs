@@ -6,6 +6,7 @@
 //! * A frame has at most [`frame::MAX_INLINE`] bytes; a larger body, up to the edge's own limit, travels in a sealed memfd.
 //! * The first frame either way is [`frame::Hello`]: the edge's name and the build id. Internal protocols never need compatibility.
 //! * Requests carry an id, so that one connection has many under way; a reply may come in several frames.
+//! * Frames of an edge that carries passwords ([`Edge::SECRET`]) are overwritten after use, at both ends.
 //! * A peer that breaks any of this ends its own connection and nothing else.
 //!
 //! [`Client`] is for connections shared by many tasks, [`Session`] for one owned by one task, [`serve`] and [`Served`] for their
@@ -17,6 +18,7 @@ mod conn;
 pub mod edge;
 pub mod frame;
 mod sealed;
+mod secret;
 mod server;
 mod session;
 
@@ -26,6 +28,7 @@ pub use conn::Conn;
 pub use edge::Edge;
 pub use frame::{decode, encode};
 pub use sealed::{MessageWriter, NotSealed, SealedMessage};
+pub use secret::Secret;
 pub use server::{Reply, Service, serve, serve_connection};
 pub use session::{Served, Session};
 

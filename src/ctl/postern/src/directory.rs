@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_password_is_the_first_line_without_its_end() {
-        let read = |bytes: &[u8]| from_reader(bytes).map(|p| p.0);
+        let read = |bytes: &[u8]| from_reader(bytes).map(|p| p.0.clone());
         assert_eq!(read(b"secret\n").unwrap(), "secret");
         assert_eq!(read(b"secret\r\nmore").unwrap(), "secret");
         assert_eq!(read(b" spaces stay ").unwrap(), " spaces stay ");

@@ -186,7 +186,7 @@ async fn authenticate(
                     abort(server, exchange).await;
                     return Ok(Err(cancelled(&line)));
                 };
-                let request = Request::Continue { exchange, response: ByteBuf::from(answer) };
+                let request = Request::Continue { exchange, response: answer.into() };
                 step = Step::from_reply(server.auth.call(&request, &[]).await?).await?;
             }
             Step::Done(attempt, None) => return Ok(Ok(attempt)),
@@ -236,8 +236,7 @@ async fn start(
     initial: Vec<u8>,
     channel_binding: Option<ByteBuf>,
 ) -> Result<Step, Fault> {
-    let request =
-        Request::Start { session: peer.session, peer: peer.address.ip(), mechanism, initial: ByteBuf::from(initial), channel_binding };
+    let request = Request::Start { session: peer.session, peer: peer.address.ip(), mechanism, initial: initial.into(), channel_binding };
     match server.auth.call(&request, &[]).await {
         Ok(reply) => Step::from_reply(reply).await,
         Err(error) => {

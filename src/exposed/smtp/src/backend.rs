@@ -104,7 +104,7 @@ impl<'a> Backend<'a> {
                 Mechanism::ScramSha256 => auth_login::Mechanism::ScramSha256,
                 Mechanism::ScramSha256Plus => auth_login::Mechanism::ScramSha256Plus,
             },
-            initial: ByteBuf::from(initial.as_bytes()),
+            initial: initial.as_bytes().into(),
             channel_binding: channel_binding.map(|b| ByteBuf::from(b.as_slice())),
         };
         let Entry::Login(client) = &self.backends.entry else { return AuthVerdict::Unavailable };
@@ -114,7 +114,7 @@ impl<'a> Backend<'a> {
 
     pub(crate) async fn go_on(&mut self, response: &Secret) -> AuthVerdict {
         let (Entry::Login(client), Some(exchange)) = (&self.backends.entry, self.exchange.take()) else { return AuthVerdict::Malformed };
-        let request = auth_login::Request::Continue { exchange, response: ByteBuf::from(response.as_bytes()) };
+        let request = auth_login::Request::Continue { exchange, response: response.as_bytes().into() };
         let answer = client.call(&request, &[]).await.inspect_err(|e| self.failed(AuthForSubmission::NAME, e)).ok();
         self.logged_in(answer).await
     }

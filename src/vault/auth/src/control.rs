@@ -15,7 +15,6 @@ use wire::{
     Edge, Error, List, Reply, Service,
     edge::auth_control::{self, AuthControl, Password, Refusal, Request, Response},
 };
-use zeroize::Zeroize;
 
 /// [`Auth`] behind an Arc of its own: changes run to their end even if their client goes away.
 pub(crate) struct Control(pub(crate) Arc<Auth>);
@@ -60,19 +59,14 @@ impl Service<AuthControl> for Control {
 impl Control {
     /// None when the password may not be set; no verifiers for no password.
     async fn verifiers(&self, password: Option<Password>) -> Result<Option<Verifiers>, Error> {
-        let Some(Password(mut password)) = password else { return Ok(Some(Verifiers::default())) };
-        if !acceptable(&password) {
-            password.zeroize();
+        let Some(password) = password else { return Ok(Some(Verifiers::default())) };
+        if !acceptable(&password.0) {
             return Ok(None);
         }
         let mut salts = [[0; SALT]; 2];
         salts.iter_mut().try_for_each(|salt| getrandom::fill(salt)).map_err(|_| Error::Refused)?;
         let turn = self.0.hasher.turn(None, ARGON2_MEMORY_KIB).await.map_err(|_| Error::Refused)?;
-        let made = turn.run(move || {
-            let made = Verifiers::make(&password, salts);
-            password.zeroize();
-            made
-        });
+        let made = turn.run(move || Verifiers::make(&password.0, salts));
         // No verifiers from an acceptable password: out of memory.
         made.await.ok().flatten().map(Some).ok_or(Error::Refused)
     }

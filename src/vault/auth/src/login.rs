@@ -20,7 +20,6 @@ use wire::{
         queue_grant, store_grant,
     },
 };
-use zeroize::Zeroizing;
 
 /// Bytes of a `tls-exporter` value (RFC 9266 2).
 const EXPORTER: usize = 32;
@@ -41,7 +40,6 @@ impl Auth {
     async fn login<E: Login>(&self, request: Request) -> Result<Reply<E>, Error> {
         let answer = match request {
             Request::Start { session, peer, mechanism, initial, channel_binding } => {
-                let initial = Zeroizing::new(initial.into_vec());
                 if initial.len() > MAX_SASL || channel_binding.as_ref().is_some_and(|value| value.len() != EXPORTER) {
                     return Err(Error::Malformed("a SASL message or channel binding of impossible length"));
                 }

@@ -3,6 +3,7 @@
 use crate::{Edge, List};
 use pure_addr::{Address, Domain};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 /// See the module.
 #[derive(Debug)]
@@ -15,14 +16,21 @@ impl Edge for AuthControl {
     const NAME: &'static str = "auth-control";
     const MAX_BODY: usize = 8 * 1024 * 1024;
     const MAX_FDS: usize = 0;
+    const SECRET: bool = true;
     type Request = Request;
     type Response = Response;
     type Event = super::Never;
 }
 
-/// A password on its way to its verifier.
+/// A password on its way to its verifier; overwritten when dropped.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Password(pub String);
+
+impl Drop for Password {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
 
 impl std::fmt::Debug for Password {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -5,7 +5,7 @@
 //! queue, whatever it writes.
 
 use super::mail::{Owner, Protocol, SessionId};
-use crate::Edge;
+use crate::{Edge, Secret};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::{net::IpAddr, time::Duration};
@@ -42,6 +42,7 @@ impl Edge for AuthForImap {
     const NAME: &'static str = "auth-imap";
     const MAX_BODY: usize = 16 * 1024;
     const MAX_FDS: usize = 1;
+    const SECRET: bool = true;
     const PATIENCE: Duration = PATIENCE;
     type Request = Request;
     type Response = Response;
@@ -52,6 +53,7 @@ impl Edge for AuthForSubmission {
     const NAME: &'static str = "auth-submission";
     const MAX_BODY: usize = AuthForImap::MAX_BODY;
     const MAX_FDS: usize = 1;
+    const SECRET: bool = true;
     const PATIENCE: Duration = PATIENCE;
     type Request = Request;
     type Response = Response;
@@ -81,7 +83,7 @@ pub enum Request {
         /// How.
         mechanism: Mechanism,
         /// The client's first message; every mechanism here begins with the client.
-        initial: ByteBuf,
+        initial: Secret,
         /// `tls-exporter` value of the connection (RFC 9266), 32 bytes, where there is TLS 1.3.
         channel_binding: Option<ByteBuf>,
     },
@@ -90,7 +92,7 @@ pub enum Request {
         /// From [`Response::Challenge`].
         exchange: u64,
         /// The message.
-        response: ByteBuf,
+        response: Secret,
     },
     /// The client gave up.
     Abort {

@@ -4,6 +4,7 @@ use crate::{Edge, List};
 use pure_addr::{Domain, Text};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use zeroize::Zeroize;
 
 /// See the module.
 #[derive(Debug)]
@@ -13,6 +14,7 @@ impl Edge for KeysControl {
     const NAME: &'static str = "keys-control";
     const MAX_BODY: usize = 4 * 1024 * 1024;
     const MAX_FDS: usize = 0;
+    const SECRET: bool = true;
     const PATIENCE: Duration = Duration::from_secs(60);
     type Request = Request;
     type Response = Response;
@@ -37,9 +39,15 @@ pub enum Request {
     },
 }
 
-/// A private key on its way in.
+/// A private key on its way in; overwritten when dropped.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pem(pub String);
+
+impl Drop for Pem {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
 
 impl std::fmt::Debug for Pem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

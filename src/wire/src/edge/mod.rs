@@ -29,6 +29,8 @@ pub trait Edge: Sized + Send + Sync + Debug + 'static {
     const MAX_BODY: usize;
     /// Descriptors beside the body, in either direction; at most [`crate::frame::MAX_FDS`] - 1.
     const MAX_FDS: usize;
+    /// Whether its frames hold passwords or keys, and are overwritten after use.
+    const SECRET: bool = false;
     /// How long a client waits for an answer, or for the next part of one.
     const PATIENCE: Duration = Duration::from_secs(30);
     /// What the client may ask.

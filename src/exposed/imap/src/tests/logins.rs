@@ -49,12 +49,14 @@ impl Service<AuthForImap> for Auth {
     async fn call(&self, request: Request, _fds: Vec<OwnedFd>) -> Result<Reply<AuthForImap>, Error> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         Ok(match request {
-            Request::Start { mechanism: Mechanism::Plain, initial, .. } if initial == b"\0alice\0secret-alice" => self.success(None),
+            Request::Start { mechanism: Mechanism::Plain, initial, .. } if initial.as_slice() == b"\0alice\0secret-alice" => {
+                self.success(None)
+            }
             Request::Start { mechanism: Mechanism::Plain, .. } => Reply::new(Response::Failure(Failure::Credentials)),
-            Request::Start { initial, .. } if initial == b"client-first" => {
+            Request::Start { initial, .. } if initial.as_slice() == b"client-first" => {
                 Reply::new(Response::Challenge { exchange: 5, data: ByteBuf::from(b"server-first".to_vec()) })
             }
-            Request::Continue { exchange: 5, response } if response == b"client-final" => self.success(Some(b"server-final")),
+            Request::Continue { exchange: 5, response } if response.as_slice() == b"client-final" => self.success(Some(b"server-final")),
             Request::Abort { .. } => Reply::new(Response::Aborted),
             _ => Reply::new(Response::Failure(Failure::Malformed)),
         })

@@ -28,7 +28,6 @@ use wire::{
         keys_dkim::{self, KeysDkim, SigningInput},
     },
 };
-use zeroize::Zeroizing;
 
 /// Bytes of a domain name in its text form (RFC 1035 2.3.4).
 const MAX_NAME: usize = 253;
@@ -145,7 +144,7 @@ impl Service<KeysControl> for Dkim {
         let done = self.work(|keys| match request {
             keys_control::Request::Keys(domain) => keys.list(&domain),
             keys_control::Request::Rotate(domain) => keys.rotate(&domain),
-            keys_control::Request::Import { domain, selector, pem } => keys.import(&domain, &selector, pem),
+            keys_control::Request::Import { domain, selector, pem } => keys.import(&domain, &selector, &pem),
         });
         Ok(Reply::new(match done.await? {
             Ok(keys) => keys_control::Response::Keys(keys),
@@ -216,8 +215,7 @@ impl Inner {
         self.shown(&ring)
     }
 
-    fn import(&self, domain: &Domain, selector: &Text<63>, pem: Pem) -> Result<List<Key, MAX_DKIM_KEYS>, String> {
-        let pem = Zeroizing::new(pem.0.into_bytes());
+    fn import(&self, domain: &Domain, selector: &Text<63>, pem: &Pem) -> Result<List<Key, MAX_DKIM_KEYS>, String> {
         if domain.is_literal() {
             return Err("an address literal has no DKIM keys".into());
         }
@@ -227,7 +225,7 @@ impl Inner {
         if !fits(domain, selector.as_str()) {
             return Err("the name of its record would be longer than a domain name can be".into());
         }
-        let sections = sections(&pem).map_err(|e| format!("the key: {e}"))?;
+        let sections = sections(pem.0.as_bytes()).map_err(|e| format!("the key: {e}"))?;
         let key = sections.iter().find_map(DkimKey::read);
         let key = key.ok_or("there is no private key that can sign: it must be RSA of 2048 to 4096 bits, or Ed25519, as PEM")?;
         let _changing = lock(&self.changing);
