@@ -389,7 +389,8 @@ impl Session {
 
     /// Ends the transaction, whatever has become of it.
     fn drop_mail(&mut self) {
-        if let Mail::Chunks(..) = std::mem::replace(&mut self.mail, Mail::None) {
+        let in_data = matches!(self.mode, Mode::Data(..));
+        if matches!(std::mem::replace(&mut self.mail, Mail::None), Mail::Chunks(..)) || in_data {
             self.actions.push_back(Action::DropMessage);
         }
     }

@@ -276,3 +276,18 @@ fn patience_follows_the_mode() {
     peer.expect_bytes(b"a\r\n", "250");
     assert_eq!(peer.session.patience(), command);
 }
+
+/// However a session ends, the driver is told what becomes of the message that was begun.
+#[test]
+fn the_end_of_a_session_drops_its_message() {
+    for begin in ["DATA\r\n", "BDAT 30\r\n"] {
+        for end in [Session::shut_down, Session::time_out] {
+            let mut peer = Peer::ready();
+            peer.send(begin.as_bytes());
+            peer.send(b"Subject: x\r\n");
+            end(&mut peer.session);
+            assert!(peer.send(b"").starts_with("421 ") && peer.closed);
+            assert_eq!(peer.log.iter().filter(|name| **name == "drop").count(), 1, "{begin}");
+        }
+    }
+}
