@@ -4,12 +4,14 @@
 //! * `up`: `build`, then the whole appliance on loopback (`postern up`);
 //! * `test`: everything that must hold, and a summary of it;
 //! * `bench`: `build`, then the figures of tests/bench;
+//! * `fuzz`: targets of tests/fuzz for as long as one likes;
 //! * `deps`: writes the committed lists of what each executable is made of.
 //!
 //! Nothing heavy is linked here: it is the first thing that is compiled on a new machine.
 
 mod build;
 mod deps;
+mod fuzz;
 mod packages;
 mod test;
 
@@ -54,6 +56,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Look for inputs on which parsers and sessions fail; `test` does so for seconds. What is found is kept in target/fuzz-findings.
+    Fuzz(fuzz::Arguments),
     /// Write tests/trust-graph/deps anew: the crates that each executable is made of.
     Deps,
 }
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
         Task::Build => build::release(&root),
         Task::Test { packages } => test::run(&root, &packages),
         Task::Bench { arguments } => build::bench(&root, &arguments),
+        Task::Fuzz(arguments) => fuzz::fuzz(&root, &arguments),
         Task::Deps => deps::write(&root),
     });
     match result {
