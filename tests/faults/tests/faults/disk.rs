@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -73,6 +74,13 @@ impl Disk {
         self.cuts += 1;
         fs::write(self.image(), image).unwrap();
         self.mount();
+    }
+
+    /// Changes bytes on the disk, wherever they are, behind the back of the file system.
+    pub fn change(&self, from: &[u8], to: &[u8]) {
+        let at = fs::read(self.image()).unwrap().windows(from.len()).position(|w| w == from).unwrap();
+        let image = fs::OpenOptions::new().write(true).open(self.image()).unwrap();
+        image.write_all_at(to, at as u64).unwrap();
     }
 
     /// Leaves so many bytes free, until [`Self::make_room`].

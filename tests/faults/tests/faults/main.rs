@@ -65,7 +65,7 @@ enum Fault {
 #[test]
 fn nothing_accepted_is_lost_or_doubled_whatever_fails() {
     if env::var_os(INSIDE).is_none() {
-        return in_own_namespace();
+        return in_own_namespace("nothing_accepted_is_lost_or_doubled_whatever_fails");
     }
     let first = number("POSTERN_FAULTS_SEED", 1);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -76,7 +76,7 @@ fn nothing_accepted_is_lost_or_doubled_whatever_fails() {
 }
 
 /// Mounts that no one else sees, and that go with the last process here.
-fn in_own_namespace() {
+fn in_own_namespace(test: &str) {
     if !rustix::process::geteuid().is_root() {
         return test_support::skip("file systems are mounted by root alone");
     }
@@ -88,7 +88,6 @@ fn in_own_namespace() {
     if !Disk::is_possible() {
         return test_support::skip("no file system can be mounted from an image here");
     }
-    let test = "nothing_accepted_is_lost_or_doubled_whatever_fails";
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private"]).arg(env::current_exe().unwrap());
     let status = command.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").status().unwrap();
@@ -112,6 +111,23 @@ async fn schedule(seed: u64) {
         world.load(&mut random, messages, after, fault).await;
     }
     world.check().await;
+}
+
+/// The page cache holds something else than the disk, as it does after a write that failed: the disk is believed.
+#[test]
+fn the_disk_is_believed_and_not_the_page_cache() {
+    if env::var_os(INSIDE).is_none() {
+        return in_own_namespace("the_disk_is_believed_and_not_the_page_cache");
+    }
+    let disk = Disk::new();
+    let file = disk.path().join("file");
+    std::fs::write(&file, b"what was written").unwrap();
+    std::fs::File::open(&file).unwrap().sync_all().unwrap();
+    assert!(!jail::disk::reread(&file).unwrap());
+    disk.change(b"what was written", b"what is on disk ");
+    assert_eq!(std::fs::read(&file).unwrap(), b"what was written");
+    assert!(jail::disk::reread(&file).unwrap());
+    assert_eq!(std::fs::read(&file).unwrap(), b"what is on disk ");
 }
 
 /// Not a test: what the processes under test run, see [`child`].
