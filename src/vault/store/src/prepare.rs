@@ -120,7 +120,7 @@ fn cut(mut text: String, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pure_index::{Encoding, Part, PartKind, Span};
+    use pure_index::{Part, Span};
 
     fn structure(end: u32) -> Structure {
         Structure::new(vec![Part {
