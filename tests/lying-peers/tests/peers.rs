@@ -1,0 +1,307 @@
+//! A taken-over process on every edge of the real daemons: whatever it sends, it loses its own connection, and nobody else notices.
+
+use lying_peers::{Shape, Source, shapes};
+use rustix::{
+    cmsg_space,
+    fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create},
+    io::Errno,
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+        SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, sendmsg, socket_with, sockopt,
+    },
+};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Duration,
+};
+use test_support::{Appliance, World, eventually};
+use wire::{
+    BUILD_ID, Edge,
+    edge::{
+        mail::{Owner, SessionId},
+        queue_grant::QueueGrant,
+        queue_submit::QueueSubmit,
+        store_grant::{self, StoreGrant},
+        store_session::StoreSession,
+    },
+    encode,
+    frame::{MAX_FDS, MAX_INLINE},
+};
+
+/// Bounds a failure, no success.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What lies may add to the most that a daemon ever used, in KiB.
+const MOST_KIB: u64 = 256 * 1024;
+/// More than the connections that one edge serves at a time.
+const CROWD: usize = 300;
+
+// Kinds of frames, as src/wire/src/frame.rs numbers them.
+const HELLO: u8 = 0;
+const REQUEST: u8 = 1;
+const RESPONSE: u8 = 2;
+const CANCEL: u8 = 4;
+const EVENT: u8 = 5;
+const IN_MEMFD: u8 = 1;
+
+/// One datagram.
+struct Packet {
+    bytes: Vec<u8>,
+    fds: Vec<OwnedFd>,
+}
+
+fn frame(kind: u8, flags: u8, id: u32, body: &[u8]) -> Packet {
+    Packet { bytes: [&[kind, flags], &id.to_le_bytes()[..], body].concat(), fds: Vec::new() }
+}
+
+fn hello(edge: &str, build: &str) -> Packet {
+    frame(HELLO, 0, 0, &encode(&(edge, build)).unwrap())
+}
+
+struct Peer(OwnedFd);
+
+impl Peer {
+    fn connect(appliance: &Appliance, edge: &str) -> Self {
+        let fd = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let path = appliance.state().join("run").join(edge).join("sock");
+        connect(&fd, &SocketAddrUnix::new(path).unwrap()).unwrap();
+        Self::of(fd)
+    }
+
+    fn of(fd: OwnedFd) -> Self {
+        rustix::io::ioctl_fionbio(&fd, false).unwrap();
+        sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, Some(PATIENCE)).unwrap();
+        Self(fd)
+    }
+
+    /// Whether it was taken: a server that has closed takes nothing.
+    fn send(&self, packet: &Packet) -> bool {
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS + 2))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fds: Vec<BorrowedFd<'_>> = packet.fds.iter().map(AsFd::as_fd).collect();
+        assert!(fds.is_empty() || control.push(SendAncillaryMessage::ScmRights(&fds)));
+        sendmsg(&self.0, &[IoSlice::new(&packet.bytes)], &mut control, SendFlags::NOSIGNAL).is_ok()
+    }
+
+    /// The next datagram; none at the end of the connection.
+    fn recv(&self) -> Option<Packet> {
+        let mut bytes = vec![0; MAX_INLINE + 6];
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        match recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Ok(message) if message.bytes > 0 => {
+                bytes.truncate(message.bytes);
+                let rights =
+                    control.drain().filter_map(|item| if let RecvAncillaryMessage::ScmRights(fds) = item { Some(fds) } else { None });
+                Some(Packet { bytes, fds: rights.flatten().collect() })
+            }
+            Ok(_) | Err(Errno::CONNRESET | Errno::PIPE) => None,
+            Err(e) => panic!("the connection is neither served nor ended: {e}"),
+        }
+    }
+
+    /// Whether the server greets who is honest.
+    fn is_greeted(&self, edge: &str) -> bool {
+        self.send(&hello(edge, BUILD_ID)) && self.recv().is_some_and(|packet| packet.bytes.first() == Some(&HELLO))
+    }
+}
+
+/// A memfd with these seals.
+fn memfd(length: u64, seals: SealFlags) -> OwnedFd {
+    let fd = memfd_create("lie", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+    ftruncate(&fd, length).unwrap();
+    fcntl_add_seals(&fd, seals).unwrap();
+    fd
+}
+
+fn with_fds(mut packet: Packet, fds: Vec<OwnedFd>) -> Packet {
+    packet.fds = fds;
+    packet
+}
+
+type Lie = (&'static str, Vec<Packet>);
+
+/// What no edge takes, after a good greeting or instead of one.
+fn lies(shape: &Shape, all: &[Shape], source: &mut Source) -> Vec<Lie> {
+    let edge = shape.edge;
+    let valid = (shape.make)(source).unwrap();
+    let good = || hello(edge, BUILD_ID);
+    let request = |flags, body: &[u8]| frame(REQUEST, flags, 1, body);
+    let sealed = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK;
+    let null = || OwnedFd::from(File::open("/dev/null").unwrap());
+    let in_memfd = |fd| vec![good(), with_fds(request(IN_MEMFD, &[]), vec![fd])];
+    let mut lies: Vec<Lie> = vec![
+        ("garbage", vec![Packet { bytes: (0..400).map(|_| source.draw() as u8 | 8).collect(), fds: Vec::new() }]),
+        ("a line of text", vec![Packet { bytes: b"EHLO x\r\n".to_vec(), fds: Vec::new() }]),
+        ("half a header", vec![Packet { bytes: vec![1, 0, 0], fds: Vec::new() }]),
+        ("no greeting", vec![request(0, &valid)]),
+        ("another build", vec![hello(edge, "x")]),
+        ("another edge", vec![hello("nobody-nothing", BUILD_ID)]),
+        ("greeting with a descriptor", vec![with_fds(good(), vec![null()])]),
+        ("greeting twice", vec![good(), good()]),
+        ("a datagram beyond the limit", vec![good(), request(0, &vec![0; MAX_INLINE + 1_000])]),
+        ("an unknown kind", vec![good(), frame(9, 0, 1, &valid)]),
+        ("an unknown flag", vec![good(), request(4, &valid)]),
+        ("an answer", vec![good(), frame(RESPONSE, 0, 1, &valid)]),
+        ("an event", vec![good(), frame(EVENT, 0, 1, &valid)]),
+        ("a cancel with a body", vec![good(), frame(CANCEL, 0, 1, &[1])]),
+        ("a byte too many", vec![good(), request(0, &[&valid[..], &[0]].concat())]),
+        ("a body of nothing but ends of numbers", vec![good(), request(0, &[0xff; 64])]),
+        ("a body in a memfd that is not there", vec![good(), request(IN_MEMFD, &[])]),
+        ("a body in two places", vec![good(), with_fds(request(IN_MEMFD, &valid), vec![memfd(8, sealed)])]),
+        ("a body that can be written", in_memfd(memfd(8, SealFlags::GROW | SealFlags::SHRINK))),
+        ("a body that can shrink", in_memfd(memfd(8, SealFlags::WRITE | SealFlags::GROW))),
+        ("a body that can grow", in_memfd(memfd(8, SealFlags::WRITE | SealFlags::SHRINK))),
+        ("a sparse body of a tebibyte", in_memfd(memfd(1 << 40, sealed))),
+        ("a body one byte beyond the limit", in_memfd(memfd(shape.max_body as u64 + 1, sealed))),
+        ("a body of zeros as large as may be", in_memfd(memfd(shape.max_body as u64, sealed))),
+        ("a body in a device", in_memfd(null())),
+        ("more descriptors than a frame has", vec![good(), with_fds(request(0, &valid), (0..=MAX_FDS).map(|_| null()).collect())]),
+    ];
+    if !valid.is_empty() && (shape.read)(&valid[..valid.len() - 1]).is_none() {
+        lies.push(("half a body", vec![good(), request(0, &valid[..valid.len() - 1])]));
+    }
+    for other in all.iter().filter(|other| other.edge != edge) {
+        let foreign = (other.make)(source).unwrap();
+        if (shape.read)(&foreign).is_none() {
+            lies.push(("a request of another edge", vec![good(), request(0, &foreign)]));
+        }
+    }
+    lies
+}
+
+/// Says all of it, and waits until the server has had enough. Nothing but a greeting comes back.
+fn tell(peer: &Peer, edge: &str, (what, packets): &Lie) {
+    for packet in packets {
+        if !peer.send(packet) {
+            break;
+        }
+    }
+    while let Some(packet) = peer.recv() {
+        assert_eq!(packet.bytes.first(), Some(&HELLO), "{edge}: {what}: answered");
+    }
+}
+
+/// The daemon that serves an edge is the first word of its name.
+fn daemon(edge: &str) -> &str {
+    edge.split('-').next().unwrap_or(edge)
+}
+
+/// The most memory that a process ever had, in KiB.
+fn peak(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+fn requests() -> Vec<Shape> {
+    shapes().into_iter().filter(|shape| shape.what == "request").collect()
+}
+
+/// Edges whose connections a grant brings: no socket of theirs has a name.
+fn is_session(edge: &str) -> bool {
+    [StoreSession::NAME, QueueSubmit::NAME].contains(&edge)
+}
+
+fn ended(appliance: &Appliance, edge: &str) -> usize {
+    let log = appliance.log(daemon(edge));
+    log.lines().filter(|line| line.contains("connection of client ended") && line.contains(&format!("edge=\"{edge}\""))).count()
+}
+
+#[test]
+fn a_lying_client_loses_its_connection_and_nobody_else_notices() {
+    let appliance = Appliance::start(&World::mta_test());
+    let all = requests();
+    let edges: Vec<&Shape> = all.iter().filter(|shape| !is_session(shape.edge)).collect();
+    let before: BTreeMap<&str, (u32, u64)> = edges
+        .iter()
+        .map(|shape| daemon(shape.edge))
+        .map(|name| (name, appliance.pid(name)))
+        .map(|(name, pid)| (name, (pid, peak(pid))))
+        .collect();
+    for shape in edges {
+        let edge = shape.edge;
+        let logged = ended(&appliance, edge);
+        let honest = Peer::connect(&appliance, edge);
+        assert!(honest.is_greeted(edge), "{edge}");
+        let lies = lies(shape, &all, &mut Source::new(11));
+        assert!(lies.len() > 26, "{edge}: no request of another edge was among the lies");
+        for lie in &lies {
+            tell(&Peer::connect(&appliance, edge), edge, lie);
+            assert!(Peer::connect(&appliance, edge).is_greeted(edge), "{edge}: nobody is served after {}", lie.0);
+        }
+        // Who was connected all the time still is: a cancel is no lie, and a byte of one ends it.
+        assert!(honest.send(&frame(CANCEL, 0, 7, &[])), "{edge}: an honest connection was ended");
+        eventually("one line in the log for each lie", || (ended(&appliance, edge) - logged >= lies.len()).then_some(()));
+        assert_eq!(ended(&appliance, edge) - logged, lies.len(), "{edge}");
+    }
+    for (name, (pid, least)) in before {
+        assert_eq!(appliance.pid(name), pid, "{name} was started again");
+        let grown = peak(pid).saturating_sub(least);
+        assert!(grown < MOST_KIB, "{name}: {grown} KiB more than before");
+    }
+}
+
+/// The socket that a login brings, as `auth` asks for it.
+fn granted<G: Edge>(appliance: &Appliance, number: u64) -> Peer {
+    let peer = Peer::connect(appliance, G::NAME);
+    assert!(peer.is_greeted(G::NAME));
+    let address = pure_addr::Address::parse("alice@mta.test").unwrap();
+    let owner = Owner { account: pure_addr::AccountId::new(number).unwrap(), address, quota: None };
+    // Both grants have the same request.
+    let request = store_grant::Request { owner, session: SessionId(1) };
+    assert!(peer.send(&frame(REQUEST, 0, 1, &encode(&request).unwrap())));
+    let mut answer = peer.recv().unwrap();
+    assert_eq!(answer.bytes.first(), Some(&RESPONSE), "{}", G::NAME);
+    Peer::of(answer.fds.remove(0))
+}
+
+#[test]
+fn a_lying_session_is_ended_and_others_go_on() {
+    let appliance = Appliance::start(&World::mta_test());
+    let all = requests();
+    let before = ["store", "queue"].map(|name| (name, appliance.pid(name)));
+    for shape in all.iter().filter(|shape| is_session(shape.edge)) {
+        let edge = shape.edge;
+        let open = |number| {
+            if edge == StoreSession::NAME { granted::<StoreGrant>(&appliance, number) } else { granted::<QueueGrant>(&appliance, number) }
+        };
+        let honest = open(1);
+        assert!(honest.is_greeted(edge), "{edge}");
+        for lie in &lies(shape, &all, &mut Source::new(12)) {
+            tell(&open(1), edge, lie);
+        }
+        assert!(honest.send(&frame(CANCEL, 0, 7, &[])), "{edge}: an honest session was ended");
+        assert!(open(2).is_greeted(edge), "{edge}");
+    }
+    for (name, pid) in before {
+        assert_eq!(appliance.pid(name), pid, "{name} was started again");
+    }
+}
+
+/// One edge that is full keeps nobody from another edge of the same daemon, and is served again when the crowd goes.
+#[test]
+fn a_crowd_on_one_edge_keeps_nobody_from_the_others() {
+    let appliance = Appliance::start(&World::mta_test());
+    let all = requests();
+    let edges: Vec<&str> = all.iter().map(|shape| shape.edge).filter(|edge| !is_session(edge)).collect();
+    for edge in &edges {
+        let mut crowd = Vec::new();
+        for _ in 0..CROWD {
+            // Beyond the backlog connecting fails, instead of waiting.
+            let fd = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None).unwrap();
+            let path = appliance.state().join("run").join(edge).join("sock");
+            if connect(&fd, &SocketAddrUnix::new(path).unwrap()).is_ok() {
+                crowd.push(fd);
+            }
+        }
+        for other in edges.iter().filter(|other| *other != edge && daemon(other) == daemon(edge)) {
+            assert!(Peer::connect(&appliance, other).is_greeted(other), "{other} while {edge} is full");
+        }
+        drop(crowd);
+        assert!(Peer::connect(&appliance, edge).is_greeted(edge), "{edge} after the crowd");
+    }
+}
