@@ -270,6 +270,10 @@ impl Fetched<'_> {
     }
 
     async fn section(&self, conn: &mut Connection, section: &Section, partial: Option<pure_imap::Partial>) -> Result<(), Fault> {
+        if matches!(section.text, Some(SectionText::Fields { .. })) {
+            // Every field is compared with every name, so others have their turn in between.
+            tokio::task::yield_now().await;
+        }
         let content = match self.body {
             Some(body) if section.path.is_empty() && section.text.is_none() => Some(body.whole()),
             Some(body) => self.resolve(section, body)?,

@@ -63,7 +63,10 @@ pub(crate) async fn lsub(conn: &mut Connection, account: &mut Account, reference
     let mailboxes = all(account).await?;
     let matcher = Pattern::new(reference, pattern);
     let mut told = BTreeSet::new();
-    for mailbox in mailboxes.iter().filter(|mailbox| mailbox.subscribed) {
+    for (i, mailbox) in mailboxes.iter().filter(|mailbox| mailbox.subscribed).enumerate() {
+        if i % YIELD == YIELD - 1 {
+            tokio::task::yield_now().await;
+        }
         let name = mailbox.name.as_str();
         if matcher.matches(name) {
             told.insert((name, if mailbox.selectable { "" } else { "\\Noselect" }));

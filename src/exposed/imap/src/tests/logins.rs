@@ -63,13 +63,13 @@ impl Service<AuthForImap> for Auth {
     }
 }
 
-struct House {
+pub(super) struct House {
     server: Arc<Server>,
     auth: Arc<Auth>,
     _directory: tempfile::TempDir,
 }
 
-async fn house() -> House {
+pub(super) async fn house() -> House {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("sock");
     let flags = rustix::net::SocketFlags::CLOEXEC;
@@ -91,7 +91,7 @@ async fn house() -> House {
 
 impl House {
     /// A connection as if it had come through TLS.
-    async fn client(&self) -> Client {
+    pub(super) async fn client(&self) -> Client {
         let (ours, theirs) = sockets().await;
         let server = self.server.clone();
         let peer = Peer { address: ours.local_addr().unwrap(), session: SessionId(1) };
@@ -163,6 +163,17 @@ async fn scram_shows_the_servers_last_message() {
     // Without TLS 1.3 there is nothing to bind to.
     assert_eq!(client.ask("AUTHENTICATE SCRAM-SHA-256-PLUS").await, ["NO [CANNOT] No such mechanism"]);
     assert_eq!(client.ask("AUTHENTICATE EXTERNAL =").await, ["NO [CANNOT] No such mechanism"]);
+}
+
+/// Attack class AUTH: what is not exactly base64 is no message, and no attempt.
+#[tokio::test(flavor = "multi_thread")]
+async fn base64_is_strict() {
+    let house = house().await;
+    let mut client = house.client().await;
+    for odd in ["AGFsaWNlAHNlY3JldC1hbGljZQ==AA==", "AA==AA==", "AA", "AB==", "AGFsaWNlAHNlY3JldC1hbGljZQ"] {
+        assert_eq!(client.ask(&format!("AUTHENTICATE PLAIN {odd}")).await, ["BAD Not base64"], "{odd}");
+    }
+    assert_eq!(house.calls(), 0);
 }
 
 /// Attack cases AUTH-01 and AUTH-03: one text for every failure; three, and the connection ends; long passwords are not verified.

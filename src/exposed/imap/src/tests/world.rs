@@ -134,7 +134,10 @@ impl World {
         let (sender, mut events) = mpsc::unbounded_channel();
         loop {
             tokio::select! {
-                event = events.recv() => served.event(&event.unwrap()).await.unwrap(),
+                event = events.recv() => {
+                    // The session may be gone.
+                    let Ok(()) = served.event(&event.unwrap()).await else { return };
+                }
                 request = served.request() => {
                     let Ok((id, request, fds)) = request else { return };
                     let mut replies = self.answer(request, fds, &sender);
@@ -151,6 +154,16 @@ impl World {
     fn answer(&self, request: Request, fds: Vec<std::os::fd::OwnedFd>, events: &mpsc::UnboundedSender<Event>) -> Vec<Reply<StoreSession>> {
         let mut state = self.state.lock().unwrap();
         let refuse = |why| vec![Reply::new(Response::Refused(why))];
+        if let Request::Changes { mailbox, .. }
+        | Request::Fetch { mailbox, .. }
+        | Request::SetFlags { mailbox, .. }
+        | Request::Copy { mailbox, .. }
+        | Request::Expunge { mailbox, .. }
+        | Request::Search { mailbox, .. } = &request
+            && !state.boxes.values().any(|b| b.id == mailbox.0)
+        {
+            return refuse(Refusal::NoSuchMailbox);
+        }
         match request {
             Request::Mailboxes => {
                 let list = state.boxes.iter().map(|(name, b)| b.info(name, state.modseq)).collect();
@@ -490,6 +503,19 @@ impl Client {
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.get_mut().write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// Says this, whatever comes back, and hangs up; how the session's task ended.
+    pub(crate) async fn say_and_leave(self, bytes: &[u8]) -> Result<(), tokio::task::JoinError> {
+        let (mut from, mut to) = self.stream.into_inner().into_split();
+        let said = async {
+            // The session may end before it has heard everything.
+            let _ = to.write_all(bytes).await;
+            let _ = to.shutdown().await;
+        };
+        let mut heard = Vec::new();
+        let (_, _) = tokio::join!(said, from.read_to_end(&mut heard));
+        self.ended.await.map(|_| ())
     }
 
     /// One line without its end; literals are read as part of it.
