@@ -26,6 +26,8 @@ const CONNECTIONS: usize = 2000;
 pub(crate) const LINGERING: usize = 500;
 /// Bytes of all messages under way; memfds count towards the unit's MemoryMax.
 const CONTENT: u64 = 1024 * 1024 * 1024;
+/// Of these, those that one peer may hold, or one message if that may be larger.
+const CONTENT_PER_PEER: u64 = CONTENT / 4;
 
 /// The protocol that a client of TLS may ask for.
 const ALPN: &[&str] = &["smtp"];
@@ -77,11 +79,12 @@ pub(crate) fn start(mut process: Process, role: Role) -> Result<impl Future<Outp
         Role::Submission => Tls::start::<KeysForSubmission>(process.edge(KeysForSubmission::NAME), ALPN)?,
     };
     let shutdown = process.shutdown();
+    let content_per_peer = CONTENT_PER_PEER.max(settings.limits.message_size);
     let per_peer = usize::try_from(settings.limits.connections_per_peer).unwrap_or(usize::MAX);
     let service = Arc::new(Service {
         settings: Arc::new(settings),
         tls,
-        budget: Budget::new(CONTENT),
+        budget: Budget::new(CONTENT, content_per_peer),
         lingering: Semaphore::new(LINGERING),
         stopping: stopping(shutdown.clone()),
         backends: Backends::new(entry),

@@ -265,7 +265,7 @@ impl Connection<'_> {
                 Outcome::Recipient(verdict)
             }
             Action::BeginMessage => {
-                let message = Message::new(&self.service.budget, self.service.settings.limits.message_size);
+                let message = Message::new(&self.service.budget, self.peer, self.service.settings.limits.message_size);
                 if let Err(error) = &message {
                     tracing::warn!(session = %self.session, peer = %self.peer, %error, "cannot begin a message");
                 }

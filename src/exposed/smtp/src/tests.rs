@@ -106,7 +106,7 @@ impl World {
         let service = Service {
             settings: Arc::new(Settings { role: Role::Mx, hostname: Domain::parse("mx.mta.test").unwrap(), postmaster: None, limits }),
             tls: Tls::start::<wire::edge::keys_tls::KeysForMx>(dir.path().join("keys"), &["smtp"]).unwrap(),
-            budget: Budget::new(budget),
+            budget: Budget::new(budget, budget),
             lingering: Semaphore::new(LINGERING),
             stopping,
             backends: Backends::new(Entry::Inbound(Client::new(path))),
@@ -365,7 +365,7 @@ async fn a_connection_that_ends_in_content_leaves_nothing() {
     }
     assert!(world.taken().is_empty());
     // All of the budget is there again.
-    let mut whole = Message::new(&world.service.budget, 10_000).unwrap();
+    let mut whole = Message::new(&world.service.budget, std::net::IpAddr::from([127, 0, 0, 1]), 10_000).unwrap();
     whole.append(&[0; 10_000]).unwrap();
 }
 

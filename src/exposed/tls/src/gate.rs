@@ -98,8 +98,8 @@ impl Drop for Slot {
     }
 }
 
-/// One customer's usual share of the address space.
-fn network(address: IpAddr) -> IpAddr {
+/// One customer's usual share of the address space: who is behind it counts as one peer.
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();

@@ -11,7 +11,7 @@ mod signer;
 mod stream;
 mod tls;
 
-pub use gate::{Gate, Slot};
+pub use gate::{Gate, Slot, network};
 pub use inbox::Inbox;
 pub use listen::{Accepted, serve};
 pub use stream::Stream;

@@ -351,6 +351,8 @@ impl Session {
         let limits = &self.settings.limits;
         match self.mode {
             Mode::Data(..) | Mode::Chunk(_) => Patience { each: limits.block_time, whole: Some(limits.content_time) },
+            // Between two chunks the message is still there: it has no more time than one that comes in one piece.
+            _ if matches!(self.mail, Mail::Chunks(..)) => Patience { each: limits.command_time, whole: Some(limits.content_time) },
             _ => Patience { each: limits.command_time, whole: None },
         }
     }

@@ -274,7 +274,8 @@ fn patience_follows_the_mode() {
     assert_eq!(peer.send(b"BDAT 3\r\n"), "");
     assert_eq!(peer.session.patience(), content);
     peer.expect_bytes(b"a\r\n", "250");
-    assert_eq!(peer.session.patience(), command);
+    // Not yet at the end of the message.
+    assert_eq!(peer.session.patience(), Patience { whole: content.whole, ..command });
 }
 
 /// However a session ends, the driver is told what becomes of the message that was begun.
@@ -290,4 +291,17 @@ fn the_end_of_a_session_drops_its_message() {
             assert_eq!(peer.log.iter().filter(|name| **name == "drop").count(), 1, "{begin}");
         }
     }
+}
+
+/// Attack class SLOW: a message in many chunks has no more time than one in a single piece.
+#[test]
+fn chunks_share_the_time_of_one_message() {
+    let mut peer = Peer::ready();
+    assert_eq!(peer.session.patience().whole, None);
+    for _ in 0..2 {
+        peer.expect_bytes(b"BDAT 3\r\nabc", "250");
+        assert_eq!(peer.session.patience().whole, Some(Limits::DEFAULT.content_time));
+    }
+    peer.expect_bytes(b"BDAT 2 LAST\r\n\r\n", "250");
+    assert_eq!(peer.session.patience().whole, None);
 }
