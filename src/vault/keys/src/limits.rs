@@ -17,6 +17,8 @@ pub(crate) const GRACE: Duration = Duration::from_secs(60);
 
 /// DKIM keys of one domain, of all stages; what keys-control can list.
 pub(crate) const MAX_DKIM_KEYS: usize = 32;
+/// Domains with DKIM keys beside those that the configuration declares.
+pub(crate) const MAX_DKIM_DOMAINS: usize = 10_000;
 /// Bytes of the file of a DKIM key: RSA of 4096 bits takes 2.4 KB.
 pub(crate) const MAX_DKIM_FILE: u64 = 16 * 1024;
 /// Seconds that a DKIM key is published before it signs: the operator's time to put the record into the DNS, and the caches'.

@@ -395,13 +395,19 @@ async fn what_cannot_be_signed_waits_and_what_is_not_ours_is_not_signed() {
     *world.keys.unavailable.lock().unwrap() = false;
     step(&world, &life, MINUTE);
     life.keeps(0).await;
+    // What scan would have signed is not the author who was admitted.
+    *world.scan.from.lock().unwrap() = b"boss@bank.test".to_vec();
+    alice(&life).await.accepted(&["w@remote.test"]).await;
+    life.keeps(0).await;
+    assert!(!world.send.lease(1).1.contains("DKIM-Signature"));
+    *world.scan.from.lock().unwrap() = b"alice@mta.test".to_vec();
     // A stranger writes as alice: the alias sends it on, and nobody vouches for it.
     assert!(matches!(
         life.submit(envelope("x@remote.test", &["team@mta.test"]), b"From: alice@mta.test\r\n\r\n").await,
         Submitted::Accepted(_)
     ));
     life.keeps(0).await;
-    let (_, text) = world.send.lease(1);
+    let (_, text) = world.send.lease(2);
     assert!(!text.contains("DKIM-Signature") && text.starts_with("Delivered-To: team@mta.test\r\nReceived: "), "{text}");
 }
 

@@ -67,6 +67,11 @@ impl Files {
         !domain.is_literal() && self.directory(domain).is_dir()
     }
 
+    /// Domains that have a directory.
+    pub(super) fn count(&self) -> Result<usize, FileError> {
+        Ok(fs::read_dir(&self.0).map_err(|e| FileError::Io(self.0.clone(), e))?.count())
+    }
+
     /// All keys of a domain. One file that cannot be read fails the whole: signing on with another key would hide it.
     pub(super) fn load(&self, domain: &Domain) -> Result<Vec<Stored>, FileError> {
         let directory = self.directory(domain);

@@ -8,9 +8,9 @@
 //!
 //! # Which domains
 //!
-//! Those that the configuration declares, and those that have a directory here: the operator's `postern dns` and `postern dkim` make it
-//! for domains that were added at run time, which only auth knows. keys does not learn when such a domain is removed; it then still signs
-//! for whom the queue asks, and the queue asks for hosted domains alone.
+//! Those that the queue asks for: which domains are hosted only auth knows, since some are added at run time, and the queue asks it each
+//! time. A domain that is not declared gets keys only while fewer than [`crate::limits::MAX_DKIM_DOMAINS`] have some: a queue that was
+//! taken over must not fill the disk. What it could have signed for other domains is worth nothing without a record in their DNS.
 
 mod files;
 mod key;

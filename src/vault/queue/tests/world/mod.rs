@@ -22,7 +22,7 @@ use wire::{
     Client, Error, List, MessageWriter, Reply, SealedMessage, Service, Session,
     edge::{
         auth_directory::{self, AuthDirectory, Target},
-        keys_dkim::{self, KeysDkim, SigningInput},
+        keys_dkim::{self, KeysDkim, SignedField, SigningInput},
         mail::{Body, Envelope, Owner, QueueId, Recipient, SessionId, Submitted},
         queue_control::{self, Action, Filter, QueueControl},
         queue_grant::{self, QueueGrant},
@@ -117,6 +117,8 @@ impl Gate {
 
 pub struct Scan {
     pub identity: Mutex<Identity>,
+    /// `From` as it is to be signed.
+    pub from: Mutex<Vec<u8>>,
     pub failing: Mutex<bool>,
     pub lying: Mutex<bool>,
     pub gate: Gate,
@@ -138,7 +140,8 @@ impl Service<ScanForQueue> for Scan {
             scan_index::QueueRequest::ToSign(prefix) => {
                 let mut hash = [0; 32];
                 hash[0] = prefix.len() as u8;
-                let input = SigningInput { body_hash: hash, fields: List::default() };
+                let from = SignedField { name: Text::new("from").unwrap(), value: Some(self.from.lock().unwrap().clone().into()) };
+                let input = SigningInput { body_hash: hash, fields: List::new(vec![from]).unwrap() };
                 return Ok(Reply::new(scan_index::QueueResponse::ToSign(Box::new(input))));
             }
             scan_index::QueueRequest::SevenBit => {
@@ -459,6 +462,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let scan = Arc::new(Scan {
             identity: Mutex::new(alices_identity()),
+            from: Mutex::new(b"Alice <alice@mta.test>".to_vec()),
             failing: Mutex::new(false),
             lying: Mutex::new(false),
             gate: Gate::new(),
