@@ -312,6 +312,10 @@ fn identities() {
     assert!(!group.unreadable);
     assert_eq!(group.authors, ["a@x.test", "b@x.test", "c@x.test"]);
     assert_eq!(of("To: x").from_fields, 0);
+    // RFC 8689 3.
+    for (head, optional) in [("TLS-Required: No", true), ("tls-required:\n nO", true), ("TLS-Required: Yes", false), ("X: No", false)] {
+        assert_eq!(of(head).tls_optional, optional, "{head}");
+    }
 }
 
 /// Attack case RLY-03: whoever else the header names is found.
