@@ -1,6 +1,5 @@
 use super::*;
 use pure_index::Field;
-use serde_bytes::ByteBuf;
 
 pub(crate) fn part(parent: Option<u16>, kind: PartKind, header: (u32, u32), body: (u32, u32)) -> Part {
     Part {
