@@ -8,6 +8,7 @@ mod mime;
 mod names;
 mod smtp;
 mod texts;
+mod threads;
 
 /// One thing to be fuzzed.
 #[derive(Debug)]
@@ -38,11 +39,12 @@ pub enum Seeds {
 }
 
 /// All of them.
-pub static TARGETS: [Target; 13] = [
+pub static TARGETS: [Target; 14] = [
     Target { name: "smtp-mx", run: smtp::mx, seeds: Seeds::Smtp, words: smtp::WORDS },
     Target { name: "smtp-submission", run: smtp::submission, seeds: Seeds::Smtp, words: smtp::WORDS },
     Target { name: "imap-login", run: imap::before_login, seeds: Seeds::Imap, words: imap::WORDS },
     Target { name: "imap-session", run: imap::after_login, seeds: Seeds::Imap, words: imap::WORDS },
+    Target { name: "threads", run: threads::run, seeds: Seeds::Made(threads::seeds), words: threads::WORDS },
     Target { name: "smtp-client", run: client::run, seeds: Seeds::Made(client::seeds), words: client::WORDS },
     Target { name: "message", run: mime::message, seeds: Seeds::Messages, words: mime::WORDS },
     Target { name: "seven-bit", run: mime::seven_bit, seeds: Seeds::Messages, words: mime::WORDS },
