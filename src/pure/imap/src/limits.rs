@@ -58,3 +58,7 @@ pub const SORT_KEYS: usize = 16;
 pub const SORT_ROWS: usize = 1_000_000;
 /// Messages that THREAD, and SORT by texts, look at.
 pub const SORT_TEXT_ROWS: usize = 100_000;
+/// Bytes of the texts, with what holds them, of all messages of one SORT or THREAD.
+pub const SORT_BYTES: usize = 64 * 1024 * 1024;
+/// References of all messages of one THREAD; from there on only the last of each message counts.
+pub const THREAD_REFERENCES: usize = 1_000_000;

@@ -22,6 +22,8 @@ pub struct ThreadRow<'t> {
 
 /// Steps up a tree to look for a cycle; deeper links are not made.
 const MAX_ASCENT: usize = 1000;
+/// Such steps for all messages together: hundreds for each where there are very many. Without any left, nothing more is linked.
+const MAX_STEPS: usize = 20_000_000;
 
 /// A tree of messages; a node without a number stands for a message that is not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +48,7 @@ pub fn ordered_subject(rows: &[ThreadRow<'_>]) -> Forest {
         (Some(a), Some(b)) => a.subject.cmp(b.subject).then(a.date.cmp(&b.date)).then(a.number.cmp(&b.number)),
         _ => std::cmp::Ordering::Equal,
     });
-    let mut build = Builder { rows, nodes: vec![] };
+    let mut build = Builder { rows, nodes: vec![], steps: MAX_STEPS };
     let mut roots: Vec<usize> = vec![];
     for row in order {
         let node = build.add(Some(row));
@@ -61,7 +63,7 @@ pub fn ordered_subject(rows: &[ThreadRow<'_>]) -> Forest {
 
 /// RFC 5256 3 REFERENCES.
 pub fn references(rows: &[ThreadRow<'_>]) -> Forest {
-    let mut build = Builder { rows, nodes: vec![] };
+    let mut build = Builder { rows, nodes: vec![], steps: MAX_STEPS };
     build.link_references();
     let roots: Vec<usize> = (0..build.nodes.len()).filter(|n| build.nodes.get(*n).is_some_and(|node| node.parent.is_none())).collect();
     let roots = build.prune(roots);
@@ -77,6 +79,8 @@ pub fn references(rows: &[ThreadRow<'_>]) -> Forest {
 struct Builder<'r> {
     rows: &'r [ThreadRow<'r>],
     nodes: Vec<Node>,
+    /// Of [`MAX_STEPS`], those that are left.
+    steps: usize,
 }
 
 impl<'r> Builder<'r> {
@@ -116,9 +120,10 @@ impl<'r> Builder<'r> {
     }
 
     /// Whether `parent` lies below `child`, or too deep to say. Attack case IMAP-15.
-    fn would_loop(&self, parent: usize, child: usize) -> bool {
+    fn would_loop(&mut self, parent: usize, child: usize) -> bool {
         let mut at = Some(parent);
-        for _ in 0..MAX_ASCENT {
+        for _ in 0..MAX_ASCENT.min(self.steps) {
+            self.steps = self.steps.saturating_sub(1);
             match at {
                 None => return false,
                 Some(node) if node == child => return true,
@@ -283,11 +288,13 @@ impl Builder<'_> {
                 && self.nodes.get(own).is_some_and(|n| n.parent != Some(parent))
                 && !self.would_loop(parent, own)
             {
-                if let Some(old) = self.nodes.get(own).and_then(|n| n.parent).and_then(|old| self.nodes.get_mut(old)) {
-                    old.children.retain(|child| *child != own);
-                }
+                // The old parent forgets it below, all at once.
                 self.link(parent, own);
             }
+        }
+        let parents: Vec<Option<usize>> = self.nodes.iter().map(|node| node.parent).collect();
+        for (at, node) in self.nodes.iter_mut().enumerate() {
+            node.children.retain(|child| parents.get(*child).copied().flatten() == Some(at));
         }
     }
 }
@@ -410,6 +417,26 @@ mod tests {
         let rows: Vec<_> = (1u32..).zip(names.windows(2)).map(|(n, pair)| row(n, pair[1], &pair[..1], "")).collect();
         let text_of = text(&references(&rows));
         assert_eq!(text_of.split([' ', '(', ')']).filter(|w| w.parse::<u32>().is_ok()).count(), 20_000);
+    }
+
+    /// Attack case IMAP-15 and its like: looking for loops, and moving children from parent to parent, stays cheap.
+    #[test]
+    fn hostile_references_cost_a_bounded_number_of_steps() {
+        let names = |prefix: &str| -> Vec<String> { (0..20_000).map(|n| format!("{prefix}{n}")).collect() };
+        let (chain, others, parents) = (names("c"), names("x"), names("a"));
+        // A chain, then messages that offer its top as a child of its end, again and again.
+        let mut rows: Vec<ThreadRow<'_>> = (1..=999).map(|n| row(n as u32, &chain[n], &[&chain[n - 1]], "")).collect();
+        let offers: Vec<&str> = (0..200).map(|n| if n % 2 == 0 { &*chain[999] } else { &*chain[0] }).collect();
+        rows.extend((0..250).map(|n| row(1_000 + n as u32, &others[n], &offers, "")));
+        let mut build = Builder { rows: &rows, nodes: vec![], steps: MAX_STEPS };
+        build.link_references();
+        assert_eq!(build.steps, 0, "the limit is what ended it");
+        assert_eq!(references(&rows).numbers.iter().flatten().count(), rows.len());
+        // Many children of one parent, each of which says later that its parent is another.
+        let mut rows: Vec<ThreadRow<'_>> =
+            (1u32..).zip(others.iter().zip(&parents)).map(|(n, (own, parent))| row(n, own, &["r", parent], "")).collect();
+        rows.extend((30_000u32..).zip(&parents).map(|(n, own)| row(n, own, &["x"], "")));
+        assert_eq!(references(&rows).numbers.iter().flatten().count(), rows.len());
     }
 
     #[test]

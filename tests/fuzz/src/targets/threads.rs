@@ -19,18 +19,20 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
 
 /// Four bytes and more for each message: its identifier, how many it refers to, those, its subject.
 pub(super) fn run(input: &[u8]) {
-    let mut rows: Vec<ThreadRow<u8>> = Vec::new();
+    let names: Vec<String> = (0..=u8::MAX).map(|n| n.to_string()).collect();
+    let name = |byte: u8| names[usize::from(byte)].as_str();
+    let mut rows: Vec<ThreadRow<'_>> = Vec::new();
     let mut bytes = input.iter().copied();
     while let (Some(id), Some(count)) = (bytes.next(), bytes.next()) {
-        let references: Vec<u8> = bytes.by_ref().take(usize::from(count % 8)).collect();
+        let references: Vec<&str> = bytes.by_ref().take(usize::from(count % 8)).map(name).collect();
         let subject = bytes.next().unwrap_or_default();
         rows.push(ThreadRow {
             number: rows.len() as u32 + 1,
             date: i64::from(subject) - i64::from(id),
-            message_id: (id != 0).then_some(id),
+            message_id: (id != 0).then(|| name(id)),
             is_reply: !references.is_empty(),
             references,
-            subject: if subject % 4 == 0 { String::new() } else { (subject % 4).to_string() },
+            subject: if subject % 4 == 0 { "" } else { name(subject % 4) },
         });
     }
     check(&thread::references(&rows), rows.len());
