@@ -24,7 +24,6 @@ pub(crate) enum Name {
     ContentType,
     Date,
     DeliveredTo,
-    TlsRequired,
     From,
     InReplyTo,
     MessageId,
@@ -35,6 +34,7 @@ pub(crate) enum Name {
     ResentSender,
     Sender,
     Subject,
+    TlsRequired,
     To,
 }
 

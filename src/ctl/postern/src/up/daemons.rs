@@ -214,7 +214,7 @@ mod tests {
         let all = names.len();
         names.sort_unstable();
         names.dedup();
-        assert_eq!((names.len(), all), (16, 16));
+        assert_eq!((names.len(), all), (18, 18));
     }
 
     #[test]
