@@ -140,6 +140,11 @@ impl Host {
         run(&[&["nsenter", &network, "--"], words].concat(), input)
     }
 
+    /// Its PID 1, as the machine numbers it.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// A path of the host, for the machine.
     pub fn path(&self, path: &str) -> PathBuf {
         Path::new(&format!("/proc/{}/root", self.pid)).join(path.trim_start_matches('/'))

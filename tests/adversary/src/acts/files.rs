@@ -1,0 +1,137 @@
+//! Files: others' and its own.
+
+use super::{Act, CWD, arg};
+use crate::{Puppet, Stop};
+
+/// Names below which a shellcode looks, and what it would be.
+const READ: &[(&str, &str)] = &[
+    ("read /etc/passwd", "/etc/passwd"),
+    ("read /etc/shadow", "/etc/shadow"),
+    ("read /etc/shadow by ../", "/proc/self/cwd/../../../../../etc/shadow"),
+    ("read /etc/credstore/postern.tls.key", "/etc/credstore/postern.tls.key"),
+    ("list /", "/"),
+    ("list /etc", "/etc"),
+    ("list /home", "/home"),
+    ("list /run", "/run"),
+    ("list /var/log/journal", "/var/log/journal"),
+    ("list /run/systemd", "/run/systemd"),
+    ("list /sys/fs/cgroup", "/sys/fs/cgroup"),
+    ("list /proc", "/proc"),
+    ("read /proc/1/environ", "/proc/1/environ"),
+    ("read /proc/self/maps", "/proc/self/maps"),
+    ("read /proc/self/environ", "/proc/self/environ"),
+    ("read /proc/self/mountinfo", "/proc/self/mountinfo"),
+    ("read /proc/kallsyms", "/proc/kallsyms"),
+    ("read /proc/net/tcp", "/proc/net/tcp"),
+    ("read /dev/mem", "/dev/mem"),
+    ("read /dev/urandom", "/dev/urandom"),
+];
+
+/// `NAME` is that of the process: some of these places are shared.
+const WRITE: &[(&str, &str)] = &[
+    ("write /etc/postern/postern.toml", "/etc/postern/postern.toml"),
+    ("write /etc/ld.so.preload", "/etc/ld.so.preload"),
+    ("write a unit", "/etc/systemd/system/postern-evil.service"),
+    ("write the C library", "/lib/x86_64-linux-gnu/libc.so.6"),
+    ("write /tmp", "/tmp/adversary-NAME"),
+    ("write /dev/shm", "/dev/shm/adversary-NAME"),
+    ("write /var/tmp", "/var/tmp/adversary-NAME"),
+    ("write /", "/adversary-NAME"),
+    ("write /proc/self/mem", "/proc/self/mem"),
+    ("write /proc/self/oom_score_adj", "/proc/self/oom_score_adj"),
+    ("write /proc/sys/kernel/core_pattern", "/proc/sys/kernel/core_pattern"),
+    ("write /dev/kmsg", "/dev/kmsg"),
+    ("write /sys/fs/cgroup/cgroup.procs", "/sys/fs/cgroup/cgroup.procs"),
+];
+
+pub(super) fn acts() -> Vec<Act> {
+    let mut acts = Vec::new();
+    for (name, path) in READ {
+        acts.push(Act::new(*name, |puppet, _| puppet.read(path)));
+    }
+    acts.push(Act::new("read postern.toml as it was given", |puppet, facts| puppet.read(&facts.config)));
+    acts.push(Act::new("read the TLS key of keys", |puppet, facts| puppet.read(&facts.tls_key)));
+    for state in ["queue", "store", "auth", "keys"] {
+        acts.push(Act::new(format!("list the state of {state}"), move |puppet, facts| puppet.read(&format!("{}/{state}", facts.states))));
+    }
+    acts.push(Act::new("read auth.db", |puppet, facts| puppet.read(&format!("{}/auth/auth.db", facts.states))));
+    acts.push(Act::new("read memory of a sibling", |puppet, facts| puppet.read(&format!("/proc/{}/mem", facts.sibling))));
+    acts.push(Act::new("read environ of a sibling", |puppet, facts| puppet.read(&format!("/proc/{}/environ", facts.sibling))));
+    acts.push(Act::new("list descriptors of a sibling", |puppet, facts| puppet.read(&format!("/proc/{}/fd", facts.sibling))));
+    acts.push(Act::new("enter the root of a sibling", |puppet, facts| puppet.read(&format!("/proc/{}/root/", facts.sibling))));
+    for (name, path) in WRITE {
+        acts.push(Act::new(*name, |puppet, facts| puppet.write(&path.replace("NAME", facts.name), libc::O_CREAT)));
+    }
+    acts.push(Act::new("write postern.toml as it was given", |puppet, facts| puppet.write(&facts.config, 0)));
+    acts.push(Act::new("write its own program", |puppet, facts| puppet.write(&facts.program, 0)));
+    for state in ["queue", "store", "auth", "keys"] {
+        let name = format!("write into the state of {state}");
+        acts.push(Act::new(name, move |puppet, facts| puppet.write(&format!("{}/{state}/adversary", facts.states), libc::O_CREAT)));
+    }
+    acts.extend(changes());
+    acts
+}
+
+/// What can be done to a file but reading and writing. On a file of its own where it may have one.
+fn changes() -> Vec<Act> {
+    let with_file = |name: &str, change: fn(&mut Puppet, u64) -> Result<u64, Stop>| {
+        Act::new(name, move |puppet: &mut Puppet, facts: &super::Facts| {
+            let file = facts.own_file("adversary-own");
+            // Where no file can be made the attempt goes on without one.
+            let path = match puppet.make(&file) {
+                Err(killed @ Stop::Killed(_)) => return Err(killed),
+                Err(_) => puppet.text(&file)?,
+                Ok(path) => path,
+            };
+            change(puppet, path).map(drop)
+        })
+    };
+    let with_name = |name: &str, change: fn(&mut Puppet, u64) -> Result<u64, Stop>| {
+        let file: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+        Act::new(name, move |puppet: &mut Puppet, facts: &super::Facts| {
+            let path = puppet.text(&facts.own_file(&format!("adversary-{file}")))?;
+            change(puppet, path).map(drop)
+        })
+    };
+    vec![
+        with_file("chmod 6777", |p, path| p.call(libc::SYS_chmod, [path, 0o6777, 0, 0, 0, 0])),
+        with_file("fchmodat 6777", |p, path| p.call(libc::SYS_fchmodat, [CWD, path, 0o6777, 0, 0, 0])),
+        with_file("chown to another", |p, path| p.call(libc::SYS_chown, [path, 65534, 65534, 0, 0, 0])),
+        with_file("fchownat to another", |p, path| p.call(libc::SYS_fchownat, [CWD, path, 65534, 65534, 0, 0])),
+        with_file("setxattr", |p, path| {
+            let (name, value) = (p.text("user.evil")?, p.text("x")?);
+            p.call(libc::SYS_setxattr, [path, name, value, 1, 0, 0])
+        }),
+        with_file("getxattr", |p, path| {
+            let (name, value) = (p.text("user.evil")?, p.bytes(&[0; 16])?);
+            p.call(libc::SYS_getxattr, [path, name, value, 16, 0, 0])
+        }),
+        with_name("symlink", |p, path| {
+            let target = p.text("/etc/shadow")?;
+            p.call(libc::SYS_symlinkat, [target, CWD, path, 0, 0, 0])
+        }),
+        with_name("hard link", |p, path| {
+            let from = p.text("/proc/self/exe")?;
+            p.call(libc::SYS_linkat, [CWD, from, CWD, path, arg(libc::AT_SYMLINK_FOLLOW), 0])
+        }),
+        with_name("mknod: a device", |p, path| p.call(libc::SYS_mknod, [path, u64::from(libc::S_IFCHR | 0o666), 0x101, 0, 0, 0])),
+        with_name("mknod: a pipe", |p, path| p.call(libc::SYS_mknodat, [CWD, path, u64::from(libc::S_IFIFO | 0o666), 0, 0, 0])),
+        with_file("utimensat", |p, path| p.call(libc::SYS_utimensat, [CWD, path, 0, 0, 0, 0])),
+        with_file("truncate by path", |p, path| p.call(libc::SYS_truncate, [path, 0, 0, 0, 0, 0])),
+        with_file("open_by_handle_at", |p, _| {
+            let handle = p.words(&[0x0000_0001_0000_0008, 2])?;
+            p.call(libc::SYS_open_by_handle_at, [CWD, handle, arg(libc::O_RDONLY), 0, 0, 0])
+        }),
+        with_file("name_to_handle_at", |p, path| {
+            let (handle, mount) = (p.words(&[128, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])?, p.words(&[0])?);
+            p.call(libc::SYS_name_to_handle_at, [CWD, path, handle, mount, 0, 0])
+        }),
+        with_file("inotify", |p, _| p.call(libc::SYS_inotify_init1, [0, 0, 0, 0, 0, 0])),
+        with_file("fanotify", |p, _| p.call(libc::SYS_fanotify_init, [0, 0, 0, 0, 0, 0])),
+        with_file("chdir", |p, _| {
+            let root = p.text("/")?;
+            p.call(libc::SYS_chdir, [root, 0, 0, 0, 0, 0])
+        }),
+        with_file("umask 0", |p, _| p.call(libc::SYS_umask, [0o077, 0, 0, 0, 0, 0])),
+    ]
+}
