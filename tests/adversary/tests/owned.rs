@@ -1,0 +1,370 @@
+//! If a process is taken over: what must still hold, one test for each line of SECURITY.md.
+//!
+//! The attacker holds the real edges of that process and writes whatever they can carry, against a running appliance. That it reaches no
+//! other edge, file or network is what `expected/both.txt` says; the tests here look there too.
+#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a panic in a test is its report")]
+
+use adversary::Table;
+use pure_addr::{Address, MailboxName, ReversePath, Text};
+use rustix::fs::{OFlags, fcntl_getfl};
+use serde_bytes::ByteBuf;
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+use system::SERVICES;
+use test_support::{Appliance, Imap, Smtp};
+use wire::{
+    Client, Conn, Edge, Error, List, MessageWriter, Session,
+    edge::{
+        auth_control::AuthControl,
+        auth_directory::{self, AuthDirectory},
+        auth_login::{self, AuthForImap, AuthForSubmission, Login, Mechanism},
+        dns_send::DnsForSend,
+        keys_control::KeysControl,
+        keys_dkim::{self, KeysDkim, SignedField, SigningInput},
+        keys_tls::{self, KeysTls, SignInput},
+        mail::{Body, Envelope, Reason, Recipient, RecipientVerdict, SessionId, Submitted},
+        queue_control::QueueControl,
+        queue_grant::QueueGrant,
+        queue_inbound::{self, QueueInbound},
+        queue_submit::{self, QueueSubmit},
+        scan_index::{ScanForQueue, ScanForStore},
+        send_deliver::SendDeliver,
+        store_deliver::StoreDeliver,
+        store_grant::StoreGrant,
+        store_session::{self, MailboxId, StoreSession, UidRange, Want},
+    },
+};
+
+const MARK: &[u8] = b"marked-as-bobs-own";
+
+fn edge<E: Edge>(appliance: &Appliance) -> PathBuf {
+    appliance.state().join("run").join(E::NAME).join("sock")
+}
+
+fn client<E: Edge>(appliance: &Appliance) -> Client<E> {
+    Client::new(edge::<E>(appliance))
+}
+
+fn address(text: &str) -> Address {
+    text.parse().unwrap()
+}
+
+fn path(text: &str) -> ReversePath {
+    if text.is_empty() { ReversePath::Null } else { ReversePath::Address(address(text)) }
+}
+
+fn envelope(from: &str, to: &[&str]) -> Envelope {
+    let recipient = |to: &&str| Recipient { address: address(to), notify: None, orcpt: None };
+    Envelope {
+        session: SessionId(1),
+        peer: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
+        helo: Text::new("liar.example.net").unwrap(),
+        extended: true,
+        smtputf8: false,
+        tls: None,
+        reverse_path: path(from),
+        body: Body::SevenBit,
+        ret: None,
+        envid: None,
+        recipients: List::new(to.iter().map(recipient).collect()).unwrap(),
+    }
+}
+
+/// As the front end does: the password goes to `auth`, a socket comes back.
+async fn login<E: Login>(appliance: &Appliance, account: &str, password: &str) -> Result<OwnedFd, auth_login::Response> {
+    let request = auth_login::Request::Start {
+        session: SessionId(1),
+        peer: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
+        mechanism: Mechanism::Plain,
+        initial: ByteBuf::from(format!("\0{account}\0{password}").into_bytes()),
+        channel_binding: None,
+    };
+    let mut reply = client::<E>(appliance).call(&request, &[]).await.unwrap();
+    match (&reply.body, reply.fds.pop()) {
+        (auth_login::Response::Success { .. }, Some(fd)) => Ok(fd),
+        (_, None) => Err(reply.body),
+        other => panic!("a socket without success: {other:?}"),
+    }
+}
+
+fn queued(appliance: &Appliance) -> String {
+    let output = appliance.postern(&["queue", "list", "--json"], "");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn committed() -> Table {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("expected/both.txt");
+    Table::parse(&fs::read_to_string(file).unwrap()).unwrap()
+}
+
+/// The acts of these kinds that a process was allowed.
+fn allowed<'a>(table: &'a Table, process: &str, kinds: &[&str]) -> BTreeSet<&'a str> {
+    table.allowed(process).into_iter().filter(|act| kinds.iter().any(|kind| act.starts_with(kind))).collect()
+}
+
+/// Files of others, other processes, other code and a network: nothing of it, but what is named.
+fn assert_shut_in(process: &str, may: &[&str]) {
+    let kinds = ["read ", "list ", "write ", "TCP", "UDP", "MPTCP", "unix: ", "ptrace", "process_vm", "kill", "exec", "mmap", "mprotect"];
+    let table = committed();
+    let mut found = allowed(&table, process, &kinds);
+    // The two ends of a pair are its own.
+    found.remove("unix: stream pair");
+    assert_eq!(found, may.iter().copied().collect(), "{process}");
+}
+
+#[tokio::test]
+async fn owned_mx_relays_nothing_and_reads_no_mail() {
+    let appliance = Appliance::mta_test();
+    Smtp::connect(&appliance, "mx").send("s@example.net", &["bob@mta.test"], &[b"Subject: x\r\n\r\n", MARK, b"\r\n"].concat());
+    let queue = client::<QueueInbound>(&appliance);
+    for from in ["", "alice@mta.test", "stranger@example.net"] {
+        for (to, verdict) in [("bob@mta.test", RecipientVerdict::Accept), ("victim@remote.test", RecipientVerdict::NoRelay)] {
+            let request = queue_inbound::Request::Recipient { reverse_path: path(from), recipient: address(to) };
+            let reply = queue.call(&request, &[]).await.unwrap();
+            assert_eq!(reply.body, queue_inbound::Response::Recipient(verdict), "{from} {to}");
+            assert!(reply.fds.is_empty());
+        }
+        // It did not ask, or did not listen.
+        let message = MessageWriter::sealed(b"From: alice@mta.test\r\nSubject: relay\r\n\r\nx\r\n").unwrap();
+        for to in [&["victim@remote.test"][..], &["bob@mta.test", "victim@remote.test"], &["victim@remote.test", "nobody@mta.test"]] {
+            let reply = queue.call(&queue_inbound::Request::Submit(Box::new(envelope(from, to))), &[message.as_fd()]).await.unwrap();
+            assert!(reply.fds.is_empty(), "{reply:?}");
+            if !to.contains(&"bob@mta.test") {
+                let refused = queue_inbound::Response::Submitted(Submitted::Rejected(Reason::NoRecipient));
+                assert_eq!(reply.body, refused, "{from} {to:?}");
+            }
+            assert!(!queued(&appliance).contains("remote.test"), "{from} {to:?}: {}", queued(&appliance));
+        }
+    }
+    assert_shut_in("mx", &[]);
+}
+
+#[tokio::test]
+async fn owned_submission_has_nobody_elses_account() {
+    let appliance = Appliance::mta_test();
+    assert!(login::<AuthForSubmission>(&appliance, "bob@mta.test", "guess").await.is_err());
+    let mut session =
+        Session::<QueueSubmit>::new(login::<AuthForSubmission>(&appliance, "alice@mta.test", "secret-alice").await.unwrap()).await.unwrap();
+    for (from, may) in [("alice@mta.test", true), ("bob@mta.test", false), ("a@example.net", false)] {
+        let reply = session.call(&queue_submit::Request::Sender(path(from)), &[]).await.unwrap();
+        assert_eq!(reply.body, queue_submit::Response::Sender(Some(may)), "{from}");
+    }
+    // It did not ask, or did not listen.
+    for (from, header, reason) in [
+        ("bob@mta.test", "bob@mta.test", Reason::Sender),
+        ("bob@mta.test", "alice@mta.test", Reason::Sender),
+        ("alice@mta.test", "bob@mta.test", Reason::Identity),
+        ("alice@mta.test", "alice@mta.test, bob@mta.test", Reason::Identity),
+    ] {
+        let message = MessageWriter::sealed(format!("From: {header}\r\nSubject: x\r\n\r\nx\r\n").as_bytes()).unwrap();
+        let request = queue_submit::Request::Submit(Box::new(envelope(from, &["admin@mta.test"])));
+        let reply = session.call(&request, &[message.as_fd()]).await.unwrap();
+        assert_eq!(reply.body, queue_submit::Response::Submitted(Submitted::Rejected(reason)), "{from} {header}");
+        assert!(reply.fds.is_empty());
+    }
+    assert_eq!(Imap::login(&appliance, "admin").count("INBOX"), 0);
+    // What a login brings here speaks of no mailbox.
+    let fd = login::<AuthForSubmission>(&appliance, "alice@mta.test", "secret-alice").await.unwrap();
+    assert!(Session::<StoreSession>::new(fd).await.is_err());
+    assert_shut_in("submission", &[]);
+}
+
+/// Everything of a mailbox by its number, as an attacker would guess it. How many rows came.
+async fn read_mailbox(session: &mut Session<StoreSession>, mailbox: MailboxId, seen: &mut Vec<u8>) -> usize {
+    let uids = List::new(vec![UidRange { first: 1, last: u32::MAX }]).unwrap();
+    let want = Want::BODY.union(Want::PREVIEW).union(Want::IDS);
+    session.start(&store_session::Request::Fetch { mailbox, uids, changed_since: None, want }, &[]).await.unwrap();
+    let mut count = 0;
+    while let Some(reply) = session.next().await.unwrap() {
+        for fd in &reply.fds {
+            // All of the file, whatever part of it was said to be the message.
+            assert_eq!(fcntl_getfl(fd).unwrap() & OFlags::RWMODE, OFlags::RDONLY);
+            seen.extend(fs::read(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap());
+        }
+        if let store_session::Response::Rows(rows) = reply.body {
+            count += rows.iter().inspect(|row| seen.extend(row.preview.iter().flat_map(|text| text.bytes()))).count();
+        }
+    }
+    count
+}
+
+#[tokio::test]
+async fn owned_imap_reaches_only_accounts_whose_sessions_it_holds() {
+    const GUESSES: u32 = 64;
+    let appliance = Appliance::mta_test();
+    for account in ["alice", "bob", "admin"] {
+        let text = if account == "alice" { b"for alice".as_slice() } else { MARK };
+        for _ in 0..3 {
+            assert!(Imap::login(&appliance, account).append("INBOX", &[b"Subject: x\r\n\r\n", text, b"\r\n"].concat()).ok());
+        }
+    }
+    assert!(login::<AuthForImap>(&appliance, "bob@mta.test", "guess").await.is_err());
+    let mut session =
+        Session::<StoreSession>::new(login::<AuthForImap>(&appliance, "alice@mta.test", "secret-alice").await.unwrap()).await.unwrap();
+    let (mut seen, mut rows) = (Vec::new(), 0);
+    for number in 0..GUESSES {
+        rows += read_mailbox(&mut session, MailboxId(number), &mut seen).await;
+    }
+    assert_eq!(rows, 3);
+    for name in ["../bob/INBOX", "user/bob@mta.test/INBOX", "bob@mta.test", "#shared/bob"] {
+        let Ok(name) = MailboxName::new(name) else { continue };
+        let reply = session.call(&store_session::Request::Mailbox(name), &[]).await.unwrap();
+        assert_eq!(reply.body, store_session::Response::Refused(store_session::Refusal::NoSuchMailbox));
+    }
+    assert!(seen.windows(9).any(|part| part == b"for alice"));
+    assert!(!seen.windows(MARK.len()).any(|part| part == MARK));
+    // What a login brings here sends nothing, and the edge that brought it changes no password.
+    let fd = login::<AuthForImap>(&appliance, "alice@mta.test", "secret-alice").await.unwrap();
+    assert!(Session::<QueueSubmit>::new(fd).await.is_err());
+    assert_shut_in("imap", &[]);
+}
+
+#[tokio::test]
+async fn owned_queue_signs_for_our_domains_alone_and_learns_no_password() {
+    let appliance = Appliance::mta_test();
+    let field =
+        |name: &str, value: &str| SignedField { name: Text::new(name).unwrap(), value: Some(ByteBuf::from(value.as_bytes().to_vec())) };
+    let input = || SigningInput { body_hash: [0; 32], fields: List::new(vec![field("from", "ceo@bank.test")]).unwrap() };
+    let keys = client::<KeysDkim>(&appliance);
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    for (domain, ours) in [("mta.test", true), ("bank.test", false), ("sub.mta.test", false), ("test", false)] {
+        let request = keys_dkim::Request::Sign { domain: domain.parse().unwrap(), time: now, input: Box::new(input()) };
+        match keys.call(&request, &[]).await.unwrap().body {
+            keys_dkim::Response::Signatures(_) => assert!(ours, "{domain}"),
+            answer => assert!(!ours && answer == keys_dkim::Response::NotOurs, "{domain}: {answer:?}"),
+        }
+    }
+    // The directory says who receives, in numbers and addresses.
+    let directory = client::<AuthDirectory>(&appliance);
+    let reply = directory.call(&auth_directory::Request::Resolve(address("alice@mta.test")), &[]).await.unwrap();
+    assert!(matches!(reply.body, auth_directory::Response::Targets(_)) && reply.fds.is_empty());
+    assert_shut_in("queue", &["read postern.toml as it was given", "list the state of queue", "write into the state of queue"]);
+}
+
+#[tokio::test]
+async fn owned_front_ends_get_no_key_and_no_signature_but_of_handshakes() {
+    let appliance = Appliance::mta_test();
+    let keys = client::<KeysTls>(&appliance);
+    let keys_tls::Response::Certificates { generation, list } = keys.call(&keys_tls::Request::Certificates, &[]).await.unwrap().body else {
+        panic!("no certificates");
+    };
+    let certificate = list.iter().next().unwrap();
+    let scheme = *certificate.schemes.iter().next().unwrap();
+    // A hash is of a fixed length: bytes of the attacker's choice in its place are not signed.
+    for length in [0, 31, 33, 64, 200] {
+        let input = SignInput::Tls13ServerVerify { transcript_hash: ByteBuf::from(vec![b'x'; length]) };
+        let answer = keys.call(&keys_tls::Request::Sign { generation, key: certificate.key, scheme, input }, &[]).await;
+        let signed = matches!(answer, Ok(wire::Reply { body: keys_tls::Response::Signature(_), .. }));
+        assert!(!signed || [32, 48, 64].contains(&length), "{length}");
+    }
+}
+
+#[test]
+fn owned_scan_has_no_network_calls_nobody_and_keeps_nothing() {
+    assert_shut_in("scan", &[]);
+    assert_eq!(allowed(&committed(), "scan", &["edge ", "socket"]), BTreeSet::new());
+}
+
+#[test]
+fn owned_send_reads_no_mail_and_asks_only_dns() {
+    let network =
+        ["TCP to port 25", "TCP to port 443", "TCP to port 25 by IPv6", "TCP to port 25 of this machine", "TCP to port 25 of loopback"];
+    let datagrams = ["UDP to port 53", "UDP to port 9", "UDP: receive on port 5353", "TCP: bind port 0"];
+    assert_shut_in("send", &[&network[..], &datagrams, &["read postern.toml as it was given"]].concat());
+    assert_eq!(allowed(&committed(), "send", &["edge "]), BTreeSet::from(["edge dns-send"]));
+}
+
+#[test]
+fn owned_dns_has_no_message_no_password_and_no_key() {
+    let network = ["TCP to port 53", "UDP to port 53", "UDP to port 9", "UDP: receive on port 5353", "TCP: bind port 0"];
+    assert_shut_in("dns", &[&network[..], &["read postern.toml as it was given"]].concat());
+    assert_eq!(allowed(&committed(), "dns", &["edge "]), BTreeSet::new());
+}
+
+#[test]
+fn owned_store_auth_and_keys_have_no_network_and_only_their_own_files() {
+    let state = |name: &str| {
+        let both = ["list the state of", "write into the state of"];
+        both.map(|act| format!("{act} {name}")).to_vec()
+    };
+    for (process, more) in
+        [("store", vec![]), ("auth", vec!["read auth.db".to_owned()]), ("keys", vec!["read the TLS key of keys".to_owned()])]
+    {
+        let may = [state(process), more, vec!["read postern.toml as it was given".to_owned()]].concat();
+        assert_shut_in(process, &may.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn every_process_reaches_the_edges_that_it_calls_and_no_other() {
+    let table = committed();
+    for service in SERVICES {
+        let may: Vec<String> = service.calls.iter().map(|edge| format!("edge {edge}")).collect();
+        assert_eq!(allowed(&table, service.name, &["edge "]), may.iter().map(String::as_str).collect(), "{}", service.name);
+    }
+}
+
+/// On the socket of every edge, the greeting of every other.
+#[tokio::test]
+async fn a_socket_speaks_the_language_of_its_edge_and_no_other() {
+    async fn greets<E: Edge>(appliance: &Appliance, socket: &str) -> (&'static str, bool) {
+        let conn = Conn::connect(&appliance.state().join("run").join(socket).join("sock")).unwrap();
+        let greeted: Result<(), Error> = conn.greet::<E>().await;
+        (E::NAME, greeted.is_ok())
+    }
+    let appliance = Appliance::mta_test();
+    for socket in SERVICES.iter().flat_map(|service| service.serves) {
+        let answers = [
+            greets::<AuthControl>(&appliance, socket).await,
+            greets::<AuthDirectory>(&appliance, socket).await,
+            greets::<AuthForImap>(&appliance, socket).await,
+            greets::<AuthForSubmission>(&appliance, socket).await,
+            greets::<DnsForSend>(&appliance, socket).await,
+            greets::<KeysControl>(&appliance, socket).await,
+            greets::<KeysDkim>(&appliance, socket).await,
+            greets::<KeysTls>(&appliance, socket).await,
+            greets::<QueueControl>(&appliance, socket).await,
+            greets::<QueueGrant>(&appliance, socket).await,
+            greets::<QueueInbound>(&appliance, socket).await,
+            greets::<QueueSubmit>(&appliance, socket).await,
+            greets::<ScanForQueue>(&appliance, socket).await,
+            greets::<ScanForStore>(&appliance, socket).await,
+            greets::<SendDeliver>(&appliance, socket).await,
+            greets::<StoreDeliver>(&appliance, socket).await,
+            greets::<StoreGrant>(&appliance, socket).await,
+            greets::<StoreSession>(&appliance, socket).await,
+        ];
+        let accepted: Vec<&str> = answers.into_iter().filter(|(_, accepted)| *accepted).map(|(name, _)| name).collect();
+        assert_eq!(accepted, [*socket]);
+    }
+}
+
+/// Every row of the table in SECURITY.md has a test here that names the process.
+#[test]
+fn every_line_of_the_threat_model_has_a_test() {
+    let text = fs::read_to_string(system::workspace().join("SECURITY.md")).unwrap();
+    let section = text.split("## If a process is taken over").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let rows: BTreeSet<&str> = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(rows, SERVICES.iter().map(|service| service.name).collect());
+    let tests: Vec<&str> = include_str!("owned.rs").lines().filter(|line| line.contains("fn owned_")).collect();
+    for row in rows {
+        assert!(tests.iter().any(|test| test.split('_').any(|word| word == row)), "{row}");
+    }
+}
+
+/// An account's number is the store's secret from nobody, and of no use to who holds a session: there is no request that takes one.
+#[test]
+fn no_request_of_a_session_names_an_account() {
+    let wire = system::workspace().join("src/wire/src/edge");
+    for module in ["store_session.rs", "queue_submit.rs", "queue_inbound.rs", "keys_tls.rs", "dns_send.rs", "scan_index.rs"] {
+        let text = fs::read_to_string(wire.join(module)).unwrap();
+        assert!(!text.contains("AccountId") && !text.contains("Owner"), "{module}");
+    }
+}
