@@ -62,12 +62,7 @@ impl Puppet {
     pub fn seize(pid: u32) -> Result<Self, Failure> {
         let failed = |what: &str, e: Errno| Failure::new(format!("{what} {pid}: {e}"));
         let id = Pid::from_raw(i32::try_from(pid).map_err(|e| Failure::new(e.to_string()))?);
-        let options = Options::PTRACE_O_EXITKILL
-            | Options::PTRACE_O_TRACECLONE
-            | Options::PTRACE_O_TRACEFORK
-            | Options::PTRACE_O_TRACEVFORK
-            | Options::PTRACE_O_TRACEEXEC;
-        ptrace::seize(id, options).map_err(|e| failed("seize", e))?;
+        ptrace::seize(id, Options::PTRACE_O_EXITKILL).map_err(|e| failed("seize", e))?;
         ptrace::interrupt(id).map_err(|e| failed("interrupt", e))?;
         loop {
             match wait(id).map_err(|e| failed("wait for", e))? {
@@ -77,6 +72,13 @@ impl Puppet {
                 other => return Err(Failure::new(format!("{pid}: {other:?}"))),
             }
         }
+        // Not before: a thread that it was making by itself would be held too, and nobody would wait for it.
+        let options = Options::PTRACE_O_EXITKILL
+            | Options::PTRACE_O_TRACECLONE
+            | Options::PTRACE_O_TRACEFORK
+            | Options::PTRACE_O_TRACEVFORK
+            | Options::PTRACE_O_TRACEEXEC;
+        ptrace::setoptions(id, options).map_err(|e| failed("options of", e))?;
         let memory = File::options().read(true).write(true).open(format!("/proc/{pid}/mem"))?;
         let registers = ptrace::getregs(id).map_err(|e| failed("registers of", e))?;
         let instruction = find(pid, &memory, INSTRUCTION)?;

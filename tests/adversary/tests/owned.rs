@@ -15,7 +15,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use system::SERVICES;
 use test_support::{Appliance, Imap, Smtp};
@@ -28,7 +28,7 @@ use wire::{
         dns_send::DnsForSend,
         keys_control::KeysControl,
         keys_dkim::{self, KeysDkim, SignedField, SigningInput},
-        keys_tls::{self, KeysTls, SignInput},
+        keys_tls::{self, KeysForImap, KeysForMx, SignInput},
         mail::{Body, Envelope, Reason, Recipient, RecipientVerdict, SessionId, Submitted},
         queue_control::QueueControl,
         queue_grant::QueueGrant,
@@ -73,6 +73,7 @@ fn envelope(from: &str, to: &[&str]) -> Envelope {
         body: Body::SevenBit,
         ret: None,
         envid: None,
+        require_tls: false,
         recipients: List::new(to.iter().map(recipient).collect()).unwrap(),
     }
 }
@@ -83,7 +84,7 @@ async fn login<E: Login>(appliance: &Appliance, account: &str, password: &str) -
         session: SessionId(1),
         peer: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
         mechanism: Mechanism::Plain,
-        initial: ByteBuf::from(format!("\0{account}\0{password}").into_bytes()),
+        initial: format!("\0{account}\0{password}").into_bytes().into(),
         channel_binding: None,
     };
     let mut reply = client::<E>(appliance).call(&request, &[]).await.unwrap();
@@ -251,7 +252,7 @@ async fn owned_queue_signs_for_our_domains_alone_and_learns_no_password() {
 #[tokio::test]
 async fn owned_front_ends_get_no_key_and_no_signature_but_of_handshakes() {
     let appliance = Appliance::mta_test();
-    let keys = client::<KeysTls>(&appliance);
+    let keys = client::<KeysForImap>(&appliance);
     let keys_tls::Response::Certificates { generation, list } = keys.call(&keys_tls::Request::Certificates, &[]).await.unwrap().body else {
         panic!("no certificates");
     };
@@ -329,7 +330,7 @@ async fn a_socket_speaks_the_language_of_its_edge_and_no_other() {
             greets::<DnsForSend>(&appliance, socket).await,
             greets::<KeysControl>(&appliance, socket).await,
             greets::<KeysDkim>(&appliance, socket).await,
-            greets::<KeysTls>(&appliance, socket).await,
+            greets::<KeysForImap>(&appliance, socket).await,
             greets::<QueueControl>(&appliance, socket).await,
             greets::<QueueGrant>(&appliance, socket).await,
             greets::<QueueInbound>(&appliance, socket).await,
@@ -367,4 +368,28 @@ fn no_request_of_a_session_names_an_account() {
         let text = fs::read_to_string(wire.join(module)).unwrap();
         assert!(!text.contains("AccountId") && !text.contains("Owner"), "{module}");
     }
+}
+
+/// An owned mx opens as many connections as it can to the edges it has, greets and asks nothing. What is connected already goes on.
+#[tokio::test]
+async fn owned_mx_that_floods_its_edges_leaves_the_others_theirs() {
+    const MANY: usize = 600;
+    async fn flood<E: Edge>(appliance: &Appliance) -> Vec<Conn> {
+        let held: Vec<Conn> = (0..MANY).filter_map(|_| Conn::connect(&edge::<E>(appliance)).ok()).collect();
+        for conn in &held {
+            // Those above the limit wait in the backlog and are not greeted.
+            if tokio::time::timeout(Duration::from_millis(500), conn.greet::<E>()).await.is_err() {
+                break;
+            }
+        }
+        held
+    }
+    let appliance = Appliance::mta_test();
+    let held = [flood::<QueueInbound>(&appliance).await, flood::<KeysForMx>(&appliance).await];
+    assert!(held.iter().all(|held| held.len() > 256));
+    let mut submission = Smtp::connect(&appliance, "submissions");
+    assert!(submission.auth("alice@mta.test", "secret-alice").ok());
+    assert!(submission.send("alice@mta.test", &["bob@mta.test"], b"From: alice@mta.test\r\n\r\nx\r\n").ok());
+    let mut imap = Imap::login(&appliance, "bob");
+    test_support::eventually("the message", || (imap.count("INBOX") == 1).then_some(()));
 }
