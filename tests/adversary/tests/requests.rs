@@ -51,8 +51,11 @@ fn types(code: &str) -> BTreeMap<String, Vec<String>> {
     let mut found = BTreeMap::new();
     for keyword in ["pub enum ", "pub struct "] {
         for rest in code.split(keyword).skip(1) {
-            let end = rest.find(['{', '(', ';', ' ']).unwrap();
-            let (name, body) = (rest[..end].trim(), rest[end..].trim_start());
+            let end = rest.find(['{', '(', ';', '<', ' ']).unwrap();
+            let name = rest[..end].trim();
+            // Behind what it is generic over.
+            let end = end + rest[end..].find(['{', '(', ';']).unwrap();
+            let body = rest[end..].trim_start();
             let body = if body.starts_with(';') { "" } else { inside(body) };
             found.insert(name.to_owned(), parts(body));
         }

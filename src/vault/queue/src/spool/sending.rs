@@ -38,8 +38,9 @@ pub(crate) struct Notice {
     pub(crate) address: Address,
 }
 
+/// Numbers of accounts are random and use all bits; SQLite's integers have a sign.
 fn stored(account: u64) -> i64 {
-    i64::try_from(account).unwrap_or(i64::MAX)
+    account.cast_signed()
 }
 
 /// What an account may still send.
@@ -130,8 +131,8 @@ pub(super) fn notices(db: &Connection) -> rusqlite::Result<Vec<Notice>> {
     let mut notices = Vec::new();
     for row in found {
         let (account, address) = row?;
-        if let (Ok(account), Ok(address)) = (u64::try_from(account), Address::parse(&address)) {
-            notices.push(Notice { account, address });
+        if let Ok(address) = Address::parse(&address) {
+            notices.push(Notice { account: account.cast_unsigned(), address });
         }
     }
     Ok(notices)
@@ -197,5 +198,23 @@ mod tests {
         assert_eq!(left(&none).recipients, u32::MAX);
         // Another account is not concerned.
         assert_eq!(count(&db, &Counted { account: 8, ..one.clone() }, start).unwrap(), Allowed::Yes);
+    }
+
+    #[test]
+    fn accounts_with_large_numbers_have_limits_of_their_own() {
+        let db = database();
+        let limits =
+            SendingLimits { messages_per_hour: Some(1), messages_per_day: None, recipients_per_hour: None, recipients_per_day: None };
+        let of = |account| Counted { account, address: crate::testing::address("a@mta.test"), recipients: 1, limits };
+        let start = 1_000 * DAY;
+        for account in [u64::MAX, u64::MAX - 1, 1 << 63, (1 << 63) - 1] {
+            assert_eq!(count(&db, &of(account), start).unwrap(), Allowed::Yes, "{account}");
+            assert_eq!(count(&db, &of(account), start).unwrap(), Allowed::No { notice: false });
+            // The second excess of a day holds it, and nobody else.
+            assert_eq!(count(&db, &of(account), start + 70 * MINUTE).unwrap(), Allowed::Yes);
+            assert_eq!(count(&db, &of(account), start + 71 * MINUTE).unwrap(), Allowed::No { notice: true });
+            assert_eq!(notices(&db).unwrap().iter().map(|n| n.account).collect::<Vec<_>>(), [account]);
+            assert!(noticed(&db, account).unwrap());
+        }
     }
 }
