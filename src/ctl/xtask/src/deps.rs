@@ -13,7 +13,8 @@ const LISTS: &str = "tests/trust-graph/deps";
 /// What the lists are for: the same on every machine.
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
-pub(crate) fn write(root: &Path) -> Result<(), Failure> {
+/// What cargo knows of all packages.
+pub(crate) fn metadata(root: &Path) -> Result<Value, Failure> {
     let output = cargo(root)
         .args(["metadata", "--format-version", "1", "--filter-platform", PLATFORM])
         .output()
@@ -21,7 +22,11 @@ pub(crate) fn write(root: &Path) -> Result<(), Failure> {
     if !output.status.success() {
         return Err(format!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim()));
     }
-    let metadata: Value = serde_json::from_slice(&output.stdout).map_err(|e| format!("cargo metadata: {e}"))?;
+    serde_json::from_slice(&output.stdout).map_err(|e| format!("cargo metadata: {e}"))
+}
+
+pub(crate) fn write(root: &Path) -> Result<(), Failure> {
+    let metadata = metadata(root)?;
     let dir = root.join(LISTS);
     fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     for package in PACKAGES {
@@ -36,9 +41,22 @@ pub(crate) fn write(root: &Path) -> Result<(), Failure> {
 
 /// Names only: a new version of a crate that is there already is not news, Cargo.lock shows it.
 fn linked<'a>(metadata: &'a Value, package: &str) -> Option<BTreeSet<&'a str>> {
-    let text = |value: &'a Value, key: &str| value.get(key).and_then(Value::as_str);
+    let names = names(metadata)?;
+    Some(linked_ids(metadata, package)?.into_iter().filter_map(|id| names.get(id).copied()).collect())
+}
+
+fn names(metadata: &Value) -> Option<BTreeMap<&str, &str>> {
     let packages = metadata.get("packages")?.as_array()?;
-    let names: BTreeMap<&str, &str> = packages.iter().filter_map(|p| Some((text(p, "id")?, text(p, "name")?))).collect();
+    Some(packages.iter().filter_map(|p| Some((text(p, "id")?, text(p, "name")?))).collect())
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
+    value.get(key).and_then(Value::as_str)
+}
+
+/// The packages that are linked into one, by their ids, without itself.
+pub(crate) fn linked_ids<'a>(metadata: &'a Value, package: &str) -> Option<BTreeSet<&'a str>> {
+    let names = names(metadata)?;
     let nodes = metadata.get("resolve")?.get("nodes")?.as_array()?;
     let edges: BTreeMap<&str, Vec<&str>> = nodes
         .iter()
@@ -55,7 +73,7 @@ fn linked<'a>(metadata: &'a Value, package: &str) -> Option<BTreeSet<&'a str>> {
         }
     }
     seen.remove(start);
-    Some(seen.into_iter().filter_map(|id| names.get(id).copied()).collect())
+    Some(seen)
 }
 
 /// Neither only for tests nor only for building.

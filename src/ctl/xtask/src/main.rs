@@ -5,7 +5,9 @@
 //! * `test`: everything that must hold, and a summary of it;
 //! * `bench`: `build`, then the figures of tests/bench;
 //! * `fuzz`: targets of tests/fuzz for as long as one likes;
-//! * `deps`: writes the committed lists of what each executable is made of.
+//! * `deps`: writes the committed lists of what each executable is made of;
+//! * `sbom`: the same as a CycloneDX document for each executable;
+//! * `reproducible`: builds what is committed twice, at different places, and compares.
 //!
 //! Nothing heavy is linked here: it is the first thing that is compiled on a new machine.
 
@@ -13,6 +15,8 @@ mod build;
 mod deps;
 mod fuzz;
 mod packages;
+mod reproducible;
+mod sbom;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -60,6 +64,14 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Write tests/trust-graph/deps anew: the crates that each executable is made of.
     Deps,
+    /// Write a bill of materials (CycloneDX 1.5, JSON) for each executable to target/sbom.
+    Sbom,
+    /// Build what is committed twice, at different places, and compare the executables.
+    Reproducible {
+        /// Only these packages.
+        #[arg(value_name = "PACKAGE")]
+        packages: Vec<String>,
+    },
 }
 
 /// One line for the person who ran it.
@@ -74,6 +86,8 @@ fn main() -> ExitCode {
         Task::Bench { arguments } => build::bench(&root, &arguments),
         Task::Fuzz(arguments) => fuzz::fuzz(&root, &arguments),
         Task::Deps => deps::write(&root),
+        Task::Sbom => sbom::write(&root),
+        Task::Reproducible { packages } => reproducible::check(&root, &packages),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
