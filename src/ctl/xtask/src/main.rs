@@ -6,11 +6,13 @@
 //! * `bench`: `build`, then the figures of tests/bench;
 //! * `fuzz`: targets of tests/fuzz for as long as one likes;
 //! * `deps`: writes the committed lists of what each executable is made of;
+//! * `advisories`: takes over known weaknesses of crates from a checkout of the RustSec database;
 //! * `sbom`: the same as a CycloneDX document for each executable;
 //! * `reproducible`: builds what is committed twice, at different places, and compares.
 //!
 //! Nothing heavy is linked here: it is the first thing that is compiled on a new machine.
 
+mod advisories;
 mod build;
 mod deps;
 mod fuzz;
@@ -64,6 +66,11 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Write tests/trust-graph/deps anew: the crates that each executable is made of.
     Deps,
+    /// Take over known weaknesses of crates from a checkout of <https://github.com/rustsec/advisory-db>.
+    Advisories {
+        /// The checkout.
+        folder: PathBuf,
+    },
     /// Write a bill of materials (CycloneDX 1.5, JSON) for each executable to target/sbom.
     Sbom,
     /// Build what is committed twice, at different places, and compare the executables.
@@ -86,6 +93,7 @@ fn main() -> ExitCode {
         Task::Bench { arguments } => build::bench(&root, &arguments),
         Task::Fuzz(arguments) => fuzz::fuzz(&root, &arguments),
         Task::Deps => deps::write(&root),
+        Task::Advisories { folder } => advisories::take(&root, &folder),
         Task::Sbom => sbom::write(&root),
         Task::Reproducible { packages } => reproducible::check(&root, &packages),
     });
