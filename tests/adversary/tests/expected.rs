@@ -1,4 +1,4 @@
-//! The committed tables hold: nothing that an owned process tries has become possible. See `expected/`.
+//! The committed tables hold: nothing that an owned process tries has become possible. See `expected/`. Case SBX-01.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic in a test is its report")]
 

@@ -120,6 +120,7 @@ fn assert_shut_in(process: &str, may: &[&str]) {
     assert_eq!(found, may.iter().copied().collect(), "{process}");
 }
 
+/// Case IPC-03.
 #[tokio::test]
 async fn owned_mx_relays_nothing_and_reads_no_mail() {
     let appliance = Appliance::mta_test();
@@ -227,6 +228,7 @@ async fn owned_imap_reaches_only_accounts_whose_sessions_it_holds() {
     assert_shut_in("imap", &[]);
 }
 
+/// Case IPC-04.
 #[tokio::test]
 async fn owned_queue_signs_in_nobodys_published_name_but_ours_and_learns_no_password() {
     let appliance = Appliance::mta_test();
@@ -250,6 +252,7 @@ async fn owned_queue_signs_in_nobodys_published_name_but_ours_and_learns_no_pass
     assert_shut_in("queue", &["read postern.toml as it was given", "list the state of queue", "write into the state of queue"]);
 }
 
+/// Case IPC-04.
 #[tokio::test]
 async fn owned_front_ends_get_no_key_and_no_signature_but_of_handshakes() {
     let appliance = Appliance::mta_test();
@@ -268,12 +271,14 @@ async fn owned_front_ends_get_no_key_and_no_signature_but_of_handshakes() {
     }
 }
 
+/// Case IPC-06.
 #[test]
 fn owned_scan_has_no_network_calls_nobody_and_keeps_nothing() {
     assert_shut_in("scan", &[]);
     assert_eq!(allowed(&committed(), "scan", &["edge ", "socket"]), BTreeSet::new());
 }
 
+/// Case IPC-07.
 #[test]
 fn owned_send_reads_no_mail_and_asks_only_dns() {
     let network = ["TCP to port 25", "TCP to port 443", "TCP to port 25 by IPv6", "TCP to port 25 of this machine", "TCP: bind port 0"];

@@ -1,4 +1,4 @@
-//! Passwords and mail are neither in the journal nor in any argument list or environment. Class LOG, and half of CRED.
+//! Passwords and mail are neither in the journal nor in any argument list or environment, and passwords in no file. Case LOG-02.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
@@ -76,6 +76,11 @@ fn no_password_and_no_text_of_mail_is_logged_or_given_as_an_argument() {
     assert!(journal.contains(ALICE) && journal.to_lowercase().contains("login"), "{journal}");
     let processes = appliance.sh("cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'").unwrap();
     assert!(processes.contains("/usr/lib/postern/postern-imap"), "{processes}");
+    for secret in [PASSWORD, WRONG] {
+        let words =
+            ["grep", "--recursive", "--files-with-matches", "--devices=skip", "--fixed-strings", secret, "/etc", "/run", "/tmp", "/var"];
+        assert_eq!(appliance.run(&words).unwrap().stdout, "", "{secret:?} in a file");
+    }
     let key = appliance.tls_key().serialize_pem();
     let key = key.lines().nth(1).unwrap();
     for secret in [PASSWORD, WRONG, SUBJECT, BODY, key] {
