@@ -63,6 +63,16 @@ impl Puppet {
         let failed = |what: &str, e: Errno| Failure::new(format!("{what} {pid}: {e}"));
         let id = Pid::from_raw(i32::try_from(pid).map_err(|e| Failure::new(e.to_string()))?);
         ptrace::seize(id, Options::PTRACE_O_EXITKILL).map_err(|e| failed("seize", e))?;
+        let held = Self::hold(id, pid);
+        if held.is_err() {
+            // Whom nobody plays with must not stand still.
+            end(id);
+        }
+        held
+    }
+
+    fn hold(id: Pid, pid: u32) -> Result<Self, Failure> {
+        let failed = |what: &str, e: Errno| Failure::new(format!("{what} {pid}: {e}"));
         ptrace::interrupt(id).map_err(|e| failed("interrupt", e))?;
         loop {
             match wait(id).map_err(|e| failed("wait for", e))? {
@@ -190,12 +200,16 @@ impl Puppet {
 
     /// Ends the process.
     pub fn kill(self) {
-        // It may be dead already.
-        let _ = nix::sys::signal::kill(self.pid, Signal::SIGKILL);
-        while let Ok(status) = wait(self.pid) {
-            if matches!(status, WaitStatus::Signaled(..) | WaitStatus::Exited(..)) {
-                break;
-            }
+        end(self.pid);
+    }
+}
+
+fn end(pid: Pid) {
+    // It may be dead already.
+    let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
+    while let Ok(status) = wait(pid) {
+        if matches!(status, WaitStatus::Signaled(..) | WaitStatus::Exited(..)) {
+            break;
         }
     }
 }

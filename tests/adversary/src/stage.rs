@@ -217,15 +217,20 @@ impl Ground {
         let mut held = None;
         let mut column = Vec::new();
         for act in acts {
+            let mut why = String::from("no answer");
             let cell = (0..TRIES).find_map(|_| {
                 let mut puppet = match held.take().map_or_else(|| target.wait().and_then(Puppet::seize), Ok) {
                     Ok(puppet) => puppet,
-                    Err(error) => return Some(Err(Failure::new(format!("{}: {}: {error}", service.name, act.name)))),
+                    // It may have ended just then.
+                    Err(error) => {
+                        why = error.to_string();
+                        return None;
+                    }
                 };
                 let cell = match act.attempt(&mut puppet, &facts) {
-                    Ok(()) => Some(Ok(Cell::Allowed)),
-                    Err(Stop::Errno(error)) => Some(Ok(Cell::Refused(format!("{error:?}")))),
-                    Err(Stop::Killed(nix::sys::signal::Signal::SIGSYS)) => Some(Ok(Cell::Killed)),
+                    Ok(()) => Some(Cell::Allowed),
+                    Err(Stop::Errno(error)) => Some(Cell::Refused(format!("{error:?}"))),
+                    Err(Stop::Killed(nix::sys::signal::Signal::SIGSYS)) => Some(Cell::Killed),
                     Err(Stop::Killed(_) | Stop::Lost) => None,
                 };
                 if cell.is_none() || puppet.spoilt() {
@@ -235,7 +240,7 @@ impl Ground {
                 }
                 cell
             });
-            column.push(cell.unwrap_or_else(|| Err(Failure::new(format!("{}: {}: no answer", service.name, act.name))))?);
+            column.push(cell.ok_or_else(|| Failure::new(format!("{}: {}: {why}", service.name, act.name)))?);
         }
         if let Some(puppet) = held {
             puppet.kill();
@@ -306,7 +311,7 @@ impl Target {
             && status(pid, "TracerPid").is_some_and(|tracer| tracer == "0")
             && self.filters.as_ref().is_none_or(|filters| status(pid, "Seccomp_filters").as_ref() == Some(filters))
             // It has come as far as its own code.
-            && fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.contains("libc.so"))
+            && fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.lines().any(|line| line.contains("r-xp") && line.contains("libc.so")))
             && if self.in_unit {
                 cgroup(pid).ends_with(&format!("/{}", self.service.unit()))
             } else {
