@@ -1,4 +1,4 @@
-use crate::{connection::Fault, limits};
+use crate::{arrange::Arranged, connection::Fault, limits};
 use pure_addr::MailboxName;
 use pure_imap::{Ranges, SeqMap, SequenceSet, parse::Mode};
 use std::collections::BTreeSet;
@@ -40,6 +40,8 @@ pub(crate) struct Selected {
     pub(crate) saved: Ranges,
     /// Flag changes of this session that its answers told already.
     pub(crate) told: Vec<(u64, Ranges)>,
+    /// The last answer of SORT or THREAD, for this numbering.
+    pub(crate) arranged: Option<Arranged>,
     /// Keywords that FLAGS has named.
     pub(crate) keywords: BTreeSet<String>,
 }

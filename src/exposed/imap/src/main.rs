@@ -13,6 +13,7 @@
 
 mod account;
 mod append;
+mod arrange;
 mod body;
 mod capability;
 mod change;

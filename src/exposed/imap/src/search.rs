@@ -1,4 +1,4 @@
-//! SEARCH, SORT and THREAD.
+//! SEARCH, and what SORT and THREAD select.
 
 use crate::{
     account::{Account, Selected},
@@ -6,18 +6,12 @@ use crate::{
     convert,
 };
 use pure_addr::Text;
-use pure_imap::{
-    DAY, Date, Flag, Ranges, Search, SearchKey, SearchReturn, SortBy, SortKey, Tag, ThreadAlgorithm, limits, response,
-    sort::{self, SortRow},
-    thread::{self, ThreadRow},
-};
+use pure_imap::{DAY, Date, Flag, Ranges, Search, SearchKey, SearchReturn, Tag, response};
 use pure_index::fold;
-use serde::Deserialize;
-use serde_bytes::ByteBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 use wire::{
     List,
-    edge::store_session::{self, MAX_SEARCH, ModSeq, Request, Response, Row, SortKeys, Want},
+    edge::store_session::{self, MAX_SEARCH, ModSeq, Request, Response, Row, Want},
 };
 
 /// RFC 9051 6.4.4.
@@ -72,117 +66,8 @@ fn told(uids: &Ranges, returns: Option<SearchReturn>) -> Ranges {
     }
 }
 
-/// RFC 5256 BASE.6.4.SORT.
-pub(crate) async fn sort(conn: &mut Connection, account: &mut Account, keys: &[SortKey], query: &Search) -> Result<Answer, Fault> {
-    let uids = match find(account, &query.program).await? {
-        Ok(uids) => uids,
-        Err(answer) => return Ok(answer),
-    };
-    let texts = keys.iter().any(|key| matches!(key.by, SortBy::Subject | SortBy::From | SortBy::To | SortBy::Cc));
-    let limit = if texts { limits::SORT_TEXT_ROWS } else { limits::SORT_ROWS };
-    if uids.count() > u64::try_from(limit).unwrap_or(u64::MAX) {
-        return Ok(Answer::no("LIMIT", "Too many messages"));
-    }
-    let want = Want::DATE.union(Want::SIZE).union(Want::SENT).union(if texts { Want::SORT } else { Want::default() });
-    let mut rows: Vec<SortRow> = Vec::new();
-    let mut room = Room::default();
-    each_row(account, &uids, want, |selected, row| {
-        if room.is_used_up() {
-            return;
-        }
-        let Some(seq) = selected.map.seq(row.uid) else { return };
-        let mut out = SortRow { seq, uid: row.uid, arrival: row.received_at.unwrap_or(0), ..SortRow::default() };
-        out.size = row.size.map_or(0, u64::from);
-        out.sent = row.sent_at;
-        if let Some(texts) = row.sort.as_ref().map(texts_of::<String>) {
-            room.take([&texts.subject, &texts.from, &texts.to, &texts.cc].map(String::len));
-            (out.subject, out.from, out.to, out.cc) = (texts.subject, texts.from, texts.to, texts.cc);
-        }
-        rows.push(out);
-    })
-    .await?;
-    if room.is_used_up() {
-        return Ok(Answer::no("LIMIT", "Too many messages"));
-    }
-    sort::sort(&mut rows, keys);
-    let numbers: Vec<u32> = rows.iter().map(|row| if query.uid { row.uid } else { row.seq }).collect();
-    response::sort(&mut conn.out, &numbers);
-    Ok(Answer::ok("SORT completed"))
-}
-
-/// RFC 5256 BASE.6.4.THREAD.
-pub(crate) async fn thread(
-    conn: &mut Connection,
-    account: &mut Account,
-    algorithm: ThreadAlgorithm,
-    query: &Search,
-) -> Result<Answer, Fault> {
-    let uids = match find(account, &query.program).await? {
-        Ok(uids) => uids,
-        Err(answer) => return Ok(answer),
-    };
-    if uids.count() > u64::try_from(limits::SORT_TEXT_ROWS).unwrap_or(u64::MAX) {
-        return Ok(Answer::no("LIMIT", "Too many messages"));
-    }
-    let mut found: Vec<(u32, i64, ByteBuf)> = Vec::new();
-    let mut room = Room::default();
-    each_row(account, &uids, Want::SORT.union(Want::SENT), |selected, row| {
-        if room.is_used_up() {
-            return;
-        }
-        let (Some(seq), Some(keys)) = (selected.map.seq(row.uid), row.sort) else { return };
-        room.take([keys.len()]);
-        found.push((if query.uid { row.uid } else { seq }, row.sent_at.unwrap_or_default(), keys));
-    })
-    .await?;
-    if room.is_used_up() {
-        return Ok(Answer::no("LIMIT", "Too many messages"));
-    }
-    let mut references_left = limits::THREAD_REFERENCES;
-    let row = |(number, date, keys)| {
-        let SortKeys { message_id, mut references, subject, .. } = texts_of::<&str>(keys);
-        if references.len() > references_left {
-            references.drain(..references.len().saturating_sub(1));
-        }
-        references_left = references_left.saturating_sub(references.len());
-        // The index keeps the subject without its marks; who refers to others is a reply.
-        let is_reply = !references.is_empty();
-        ThreadRow { number, date, message_id: Some(message_id).filter(|id| !id.is_empty()), references, subject, is_reply }
-    };
-    let rows: Vec<ThreadRow<'_>> = found.iter().map(|(number, date, keys)| (*number, *date, keys)).map(row).collect();
-    let forest = match algorithm {
-        ThreadAlgorithm::OrderedSubject => thread::ordered_subject(&rows),
-        ThreadAlgorithm::References => thread::references(&rows),
-    };
-    thread::thread_response(&mut conn.out, &forest);
-    Ok(Answer::ok("THREAD completed"))
-}
-
-/// What SORT and THREAD may hold of texts, [`limits::SORT_BYTES`].
-#[derive(Debug, Default)]
-struct Room(usize);
-
-impl Room {
-    /// What a row costs besides its texts.
-    const ROW: usize = 200;
-
-    /// The lengths of a row's texts.
-    fn take<const N: usize>(&mut self, lengths: [usize; N]) {
-        self.0 = lengths.iter().fold(self.0.saturating_add(Self::ROW), |sum, length| sum.saturating_add(*length));
-    }
-
-    fn is_used_up(&self) -> bool {
-        self.0 > limits::SORT_BYTES
-    }
-}
-
-/// What the store keeps encoded; a message whose keys cannot be read sorts as one without.
-fn texts_of<'a, S: Default + Deserialize<'a>>(encoded: &'a ByteBuf) -> SortKeys<S> {
-    wire::decode(encoded).unwrap_or_default()
-}
-
 /// The UIDs that match, of those that the client knows.
-async fn find(account: &mut Account, program: &[SearchKey]) -> Result<Result<Ranges, Answer>, Fault> {
+pub(crate) async fn find(account: &mut Account, program: &[SearchKey]) -> Result<Result<Ranges, Answer>, Fault> {
     let Some(selected) = account.selected.as_ref() else { return Ok(Err(Answer::bad("No mailbox selected"))) };
     // What the numbering alone can answer is not asked.
     match program {
@@ -283,7 +168,7 @@ async fn highest_modseq(account: &mut Account, uids: &Ranges) -> Result<Option<u
     Ok(highest)
 }
 
-async fn each_row(account: &mut Account, uids: &Ranges, want: Want, mut each: impl FnMut(&Selected, Row)) -> Result<(), Fault> {
+pub(crate) async fn each_row(account: &mut Account, uids: &Ranges, want: Want, mut each: impl FnMut(&Selected, Row)) -> Result<(), Fault> {
     let Some(mailbox) = account.selected.as_ref().map(|selected| selected.id) else { return Ok(()) };
     for uids in convert::chunks(uids) {
         account.store.start(&Request::Fetch { mailbox, uids, changed_since: None, want }, &[]).await?;
@@ -298,19 +183,4 @@ async fn each_row(account: &mut Account, uids: &Ranges, want: Want, mut each: im
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_have_room_for_so_many() {
-        let mut room = Room::default();
-        let text = limits::SORT_BYTES / 4;
-        room.take([text; 3]);
-        assert!(!room.is_used_up());
-        room.take([text]);
-        assert!(room.is_used_up());
-    }
 }

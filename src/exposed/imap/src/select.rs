@@ -78,6 +78,7 @@ pub(crate) async fn select(conn: &mut Connection, account: &mut Account, query: 
         modseq: info.highest_modseq.0,
         dirty: false,
         saved: Ranges::new(),
+        arranged: None,
         told: Vec::new(),
         keywords: USUAL_KEYWORDS.iter().map(|keyword| (*keyword).to_owned()).collect::<BTreeSet<_>>(),
     }));

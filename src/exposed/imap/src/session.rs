@@ -3,6 +3,7 @@
 use crate::{
     account::Account,
     append::{self, Upload},
+    arrange::{Order, arrange},
     change,
     connection::{Answer, Connection, Fault, Input},
     fetch, limits, list, login, mailbox, plaintext, search, select,
@@ -229,7 +230,12 @@ impl Running {
             match self.wait(last_byte + patience).await? {
                 Wake::Bytes => last_byte = Instant::now(),
                 Wake::Store(event) => self.heard(event).await?,
-                Wake::Grace => self.conn.release(),
+                Wake::Grace => {
+                    self.conn.release();
+                    if let Some(selected) = self.account.selected.as_mut() {
+                        selected.arranged = None;
+                    }
+                }
                 Wake::TooLong => {
                     self.conn.goodbye(None, "Idle for too long").await;
                     return Err(Fault::Ended);
@@ -346,8 +352,8 @@ impl Running {
             Command::Expunge => change::expunge(conn, account, None).await,
             Command::UidExpunge(set) => change::expunge(conn, account, Some(&set)).await,
             Command::Search(query) => search::search(conn, account, tag, &query).await,
-            Command::Sort { keys, search } => search::sort(conn, account, &keys, &search).await,
-            Command::Thread { algorithm, search } => search::thread(conn, account, algorithm, &search).await,
+            Command::Sort { keys, search } => arrange(conn, account, Order::Sort(keys), search).await,
+            Command::Thread { algorithm, search } => arrange(conn, account, Order::Thread(algorithm), search).await,
             Command::Fetch(query) => fetch::fetch(conn, account, &query).await,
             Command::Store(query) => change::store(conn, account, &query).await,
             Command::Copy(query) => change::copy(conn, account, &query, false).await,

@@ -25,6 +25,7 @@ pub(crate) async fn tell(conn: &mut Connection, account: &mut Account) -> Result
                     selected.map.append_range(row.uid, row.uid);
                 }
                 if selected.map.len() != before {
+                    selected.arranged = None;
                     response::exists(&mut conn.out, selected.map.len());
                 }
                 for row in rows.iter().filter(|row| row.uid <= known) {
@@ -61,6 +62,7 @@ pub(crate) fn gone(out: &mut Out, selected: &mut Selected, enabled: Enabled, uid
         }
     }
     selected.map.remove_all(&uids);
+    selected.arranged = None;
     selected.saved = selected.saved.without(&uids);
 }
 
