@@ -21,7 +21,8 @@ pub(crate) type Outcomes = HashMap<u32, Outcome>;
 
 #[derive(Debug, Default)]
 struct State {
-    delivered: HashMap<Key, Outcome>,
+    /// Encoded: one piece of memory for each, where a trace is a dozen.
+    delivered: HashMap<Key, Box<[u8]>>,
     /// The keys of `delivered`, the oldest first.
     order: VecDeque<Key>,
     under_way: HashMap<Key, watch::Receiver<Option<Arc<Outcomes>>>>,
@@ -69,8 +70,8 @@ impl Recent {
             if known.contains_key(&recipient.number) {
                 continue;
             }
-            if let Some(outcome) = state.delivered.get(&key) {
-                known.insert(recipient.number, outcome.clone());
+            if let Some(outcome) = state.delivered.get(&key).and_then(|encoded| wire::decode(encoded).ok()) {
+                known.insert(recipient.number, outcome);
             } else if let Some(other) = state.under_way.get(&key) {
                 return Err(other.clone());
             } else {
@@ -90,13 +91,15 @@ impl Claim {
             let mut state = self.recent.state();
             for key in &self.keys {
                 let Some(outcome @ Outcome::Delivered { .. }) = outcomes.get(&key.1) else { continue };
+                // What fits into a frame can be encoded.
+                let Ok(encoded) = wire::encode(outcome) else { continue };
                 if state.order.len() >= MAX_RECENT
                     && let Some(oldest) = state.order.pop_front()
                 {
                     state.delivered.remove(&oldest);
                 }
                 state.order.push_back(*key);
-                state.delivered.insert(*key, outcome.clone());
+                state.delivered.insert(*key, encoded.into_boxed_slice());
             }
         }
         self.result.send_replace(Some(Arc::new(outcomes)));
