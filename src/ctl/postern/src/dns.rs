@@ -87,7 +87,11 @@ pub(crate) async fn run(edges: &Path, options: Dns) -> Result<(), Failure> {
 }
 
 fn read(file: &Path) -> Result<Config, Failure> {
-    Config::parse(&check::read(file)?).map_err(|mistakes| {
+    let text = check::read(file).map_err(|failure| match failure {
+        Failure::Because(why) => Failure::Because(format!("{why}; name the configuration with --config FILE")),
+        other => other,
+    })?;
+    Config::parse(&text).map_err(|mistakes| {
         for mistake in mistakes {
             let _ = writeln!(io::stderr(), "{}: {mistake}", file.display());
         }

@@ -104,7 +104,7 @@ pub(crate) async fn run(edges: &Path, command: Queue) -> Result<(), Failure> {
             _ => Err(unexpected()),
         },
         Queue::Trace { id, output } => match queue.call(&Request::Trace(id)).await? {
-            Response::Trace(attempts) => trace(&attempts, output),
+            Response::Trace(attempts) => trace(id, &attempts, output),
             Response::NoSuchMessage => Err(none(id)),
             _ => Err(unexpected()),
         },
@@ -184,7 +184,7 @@ fn show(message: &Message, recipients: &[Recipient], output: Output) -> Result<(
     table(&["RECIPIENT", "TRIES", "NEXT", "STATUS"], rows)
 }
 
-fn trace(all: &[Attempts], output: Output) -> Result<(), Failure> {
+fn trace(id: QueueId, all: &[Attempts], output: Output) -> Result<(), Failure> {
     if output.json {
         let list = all.iter().map(|of| {
             let attempts = of.attempts.iter().map(|a| {
@@ -199,7 +199,7 @@ fn trace(all: &[Attempts], output: Output) -> Result<(), Failure> {
         return say(Value::from_iter(list));
     }
     if all.iter().all(|of| of.attempts.is_empty()) {
-        return say("nothing was tried yet");
+        return say(format_args!("no other host was tried yet; \"postern queue show {id}\" tells what the recipients wait for"));
     }
     for of in all {
         say(of.address.to_string())?;

@@ -403,7 +403,9 @@ fn syntax_errors_name_their_lines() {
     assert!(found.len() >= 2 && found[0].line == 2, "{found:?}");
     assert!(found.iter().all(|e| e.remedy == "correct the TOML syntax (https://toml.io)" && e.key.is_empty()));
     let duplicate = Config::parse("hostname = \"a.example\"\nhostname = \"b.example\"\n").unwrap_err();
-    assert_eq!((duplicate.len(), duplicate[0].line), (1, 2));
+    assert_eq!((duplicate.len(), duplicate[0].line, duplicate[0].key.as_str()), (1, 2, "hostname"));
+    let duplicate = Config::parse("hostname = \"a.example\"\n[domains.\"a.example\"]\n[domains.\"a.example\"]\n").unwrap_err();
+    assert_eq!((duplicate.len(), duplicate[0].line, duplicate[0].remedy.as_ref()), (1, 3, "keep one of the two"));
 }
 
 /// What can be read is checked although something else cannot; nothing is told that may only follow from what could not be read.

@@ -130,8 +130,11 @@ pub(crate) mod say {
     pub(crate) const LOGIN_NEEDS_TLS: Reply = Reply::new(538, Status(5, 7, 11), "Encryption required for authentication");
     pub(crate) const NO_SUCH_RECIPIENT: Reply = Reply::new(550, Status(5, 1, 1), "No such recipient here");
     pub(crate) const NO_RELAY: Reply = Reply::new(550, Status(5, 7, 1), "Relaying denied");
-    pub(crate) const NOT_YOUR_IDENTITY: Reply =
-        Reply::new(550, Status(5, 7, 1), "The message must have one From, and From and Sender must be your own addresses");
+    pub(crate) const NOT_YOUR_IDENTITY: Reply = Reply::new(
+        550,
+        Status(5, 7, 1),
+        "The message must have one From with addresses that can be read, and From and Sender must be your own",
+    );
     pub(crate) const TOO_LARGE: Reply = Reply::new(552, Status(5, 3, 4), "Message is larger than the limit");
     pub(crate) const NOT_YOUR_ADDRESS: Reply = Reply::new(553, Status(5, 7, 1), "Sender address is not yours");
     // RFC 6531 3.5.

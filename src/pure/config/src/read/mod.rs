@@ -61,7 +61,7 @@ pub(crate) fn read(text: &str) -> Result<Config, Vec<ConfigError>> {
         // What is absent may stand in a part that could not be read; what stands there is not what was meant.
         let unreadable = Unreadable::new(text, syntax.iter().map(|e| syntax_line(e, &lines)));
         errors.retain(|e| !unreadable.contains(e.line));
-        errors.extend(syntax.iter().map(|e| syntax_error(e, &lines)));
+        errors.extend(syntax.iter().map(|e| syntax_error(e, text, &lines)));
     }
     match config {
         Some(config) if errors.is_empty() => Ok(config),
@@ -76,8 +76,12 @@ fn syntax_line(error: &toml::de::Error, lines: &Lines) -> usize {
     error.span().map_or(1, |span| lines.line(span.start))
 }
 
-fn syntax_error(error: &toml::de::Error, lines: &Lines) -> ConfigError {
+fn syntax_error(error: &toml::de::Error, text: &str, lines: &Lines) -> ConfigError {
     let (line, problem) = (syntax_line(error, lines), error.message().replace('\n', ", "));
+    if problem == "duplicate key" {
+        let key = error.span().and_then(|span| text.get(span)).unwrap_or_default().trim().to_owned();
+        return ConfigError { key, line, problem: "stands here twice".into(), remedy: "keep one of the two".into() };
+    }
     ConfigError { key: String::new(), line, problem, remedy: "correct the TOML syntax (https://toml.io)".into() }
 }
 
