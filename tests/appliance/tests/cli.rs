@@ -31,7 +31,13 @@ fn an_account_is_added_used_changed_and_removed() {
     let dave = all.as_array().unwrap().iter().find(|a| a["address"] == "dave@mta.test").unwrap();
     assert_eq!((&dave["declared"], &dave["can_log_in"], &dave["quota"]), (&Value::from(false), &Value::from(true), &Value::from(5 << 20)));
 
+    let mut idle = Imap::login_as(&appliance, "dave@mta.test", "first password");
+    let mut submission = Smtp::connect(&appliance, "submissions");
+    assert_eq!(submission.auth("dave@mta.test", "first password").code, 235);
     good(&appliance, &["account", "passwd", "dave@mta.test", "--stdin"], "second password\n");
+    // Who logged in with the old one has nothing any more.
+    assert!(idle.response().unwrap().0.starts_with(b"* BYE "));
+    assert_eq!(submission.command("MAIL FROM:<dave@mta.test>").code, 451);
     Imap::login_as(&appliance, "dave@mta.test", "second password");
     let mut imap = Imap::connect(&appliance);
     assert!(!imap.command("LOGIN dave@mta.test \"first password\"").ok());
@@ -49,8 +55,8 @@ fn what_cannot_be_done_is_said_in_one_line() {
     assert!(bad(&appliance, &["account", "add", "dave@other.test", "--no-password"], "").contains("not hosted"));
     assert!(bad(&appliance, &["account", "add", "alice@mta.test", "--no-password"], "").contains("exists already"));
     assert!(bad(&appliance, &["account", "remove", "alice@mta.test"], "").contains("configuration file"));
-    assert!(bad(&appliance, &["account", "passwd", "nobody@mta.test", "--stdin"], "x\n").contains("no such entry"));
-    assert!(bad(&appliance, &["account", "passwd", "alice@mta.test", "--stdin"], "\n").contains("1 to 1024"));
+    assert!(bad(&appliance, &["account", "passwd", "nobody@mta.test", "--stdin"], "some password\n").contains("no such entry"));
+    assert!(bad(&appliance, &["account", "passwd", "alice@mta.test", "--stdin"], "seven77\n").contains("at least 8 characters"));
     assert!(bad(&appliance, &["account", "passwd", "alice@mta.test"], "").contains("--stdin"));
     assert!(bad(&appliance, &["domain", "remove", "mta.test"], "").contains("configuration file"));
     assert!(bad(&appliance, &["queue", "show", "1"], "").contains("no message"));

@@ -252,7 +252,7 @@ fn granted<G: Edge>(appliance: &Appliance, number: u64) -> Peer {
     let address = pure_addr::Address::parse("alice@mta.test").unwrap();
     let owner = Owner { account: pure_addr::AccountId::new(number).unwrap(), address, quota: None };
     // Both grants have the same request.
-    let request = store_grant::Request { owner, session: SessionId(1) };
+    let request = store_grant::Request::Session { owner, session: SessionId(1) };
     assert!(peer.send(&frame(REQUEST, 0, 1, &encode(&request).unwrap())));
     let mut answer = peer.recv().unwrap();
     assert_eq!(answer.bytes.first(), Some(&RESPONSE), "{}", G::NAME);

@@ -197,6 +197,9 @@ pub(crate) async fn alias(edges: &Path, command: Alias) -> Result<(), Failure> {
 async fn done(auth: &Control<AuthControl>, request: Request, said: &str) -> Result<(), Failure> {
     match auth.call(&request).await? {
         Response::Done => say(said),
+        Response::SessionsLeft => Err(Failure::Because(format!(
+            "{said}, but sessions that were open may go on: restart postern-store and postern-queue to end them"
+        ))),
         Response::Refused(refusal) => Err(Failure::Because(refusal.to_string())),
         _ => Err(unexpected()),
     }

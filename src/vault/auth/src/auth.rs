@@ -7,10 +7,11 @@ use crate::{
     hasher::Hasher,
     memory::Remembered,
     penalty::{Network, Penalties, Policy},
+    sessions::shut_out,
     verifier::{Verifiers, hmac_sha256},
 };
 use jail::Secret;
-use pure_addr::Address;
+use pure_addr::{AccountId, Address};
 use pure_config::Config;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -89,13 +90,14 @@ impl Auth {
         })
     }
 
-    /// Takes over another configuration; sessions and penalties stay. Blocks.
-    pub(crate) fn reload(&self, config: &Config, credentials: &Credentials) -> Result<(), DatabaseError> {
+    /// Takes over another configuration; penalties stay. Returns the accounts whose sessions must end. Blocks.
+    pub(crate) fn reload(&self, config: &Config, credentials: &Credentials) -> Result<Vec<AccountId>, DatabaseError> {
         let mut database = self.database();
         let directory = load(&mut database, config, credentials)?;
+        let shut_out = shut_out(&self.directory(), &directory);
         *self.directory_mut() = directory;
         self.penalties().set_policy(policy(config));
-        Ok(())
+        Ok(shut_out)
     }
 
     pub(crate) fn directory(&self) -> RwLockReadGuard<'_, Directory> {

@@ -9,7 +9,7 @@ use crate::{
     limits::{ARGON2_MEMORY_KIB, MAX_ENTRIES, SALT},
     verifier::{Verifiers, acceptable},
 };
-use pure_addr::{Address, Domain};
+use pure_addr::{AccountId, Address, Domain};
 use std::{os::fd::OwnedFd, sync::Arc};
 use wire::{
     Edge, Error, List, Reply, Service,
@@ -40,9 +40,15 @@ impl Service<AuthControl> for Control {
             Request::RemoveAlias(address) => Change::RemoveAlias(address),
         };
         let auth = self.0.clone();
-        let done = tokio::task::spawn_blocking(move || auth.change(change)).await.map_err(|_| Error::Refused)?;
-        match done {
-            Ok(()) => Ok(Reply::new(Response::Done)),
+        let done = tokio::spawn(async move {
+            let changing = auth.clone();
+            let shut_out = tokio::task::spawn_blocking(move || changing.change(change)).await.map_err(|_| Failed::Lost)??;
+            let ended = auth.end_sessions(shut_out.as_slice()).await;
+            Ok(if ended { Response::Done } else { Response::SessionsLeft })
+        });
+        match done.await.map_err(|_| Error::Refused)? {
+            Ok(done) => Ok(Reply::new(done)),
+            Err(Failed::Lost) => Err(Error::Refused),
             Err(Failed::Refused(refusal)) => Ok(Reply::new(Response::Refused(refusal))),
             Err(Failed::Full) => {
                 tracing::error!("the directory is full");
@@ -122,6 +128,8 @@ enum Failed {
     Refused(Refusal),
     Full,
     Database(DatabaseError),
+    /// Nobody knows whether it was done.
+    Lost,
 }
 
 impl From<Refusal> for Failed {
@@ -137,19 +145,20 @@ impl From<DatabaseError> for Failed {
 }
 
 impl Auth {
-    /// Blocks.
-    fn change(&self, change: Change) -> Result<(), Failed> {
+    /// Returns the account whose sessions must end. Blocks.
+    fn change(&self, change: Change) -> Result<Option<AccountId>, Failed> {
         // Nobody else changes the directory while this is held.
         let mut database = self.database();
         match change {
-            Change::AddAccount { address, quota, verifiers } => self.add_account(&mut database, address, quota, verifiers),
-            Change::SetVerifiers { address, verifiers } => self.set_verifiers(&mut database, &address, verifiers),
-            Change::RemoveAccount(address) => self.remove_account(&mut database, &address),
-            Change::AddDomain(domain) => self.add_domain(&mut database, domain),
-            Change::RemoveDomain(domain) => self.remove_domain(&mut database, &domain),
-            Change::AddAlias { address, targets } => self.add_alias(&mut database, address, targets),
-            Change::RemoveAlias(address) => self.remove_alias(&mut database, &address),
+            Change::AddAccount { address, quota, verifiers } => self.add_account(&mut database, address, quota, verifiers)?,
+            Change::SetVerifiers { address, verifiers } => return self.set_verifiers(&mut database, &address, verifiers).map(Some),
+            Change::RemoveAccount(address) => return self.remove_account(&mut database, &address).map(Some),
+            Change::AddDomain(domain) => self.add_domain(&mut database, domain)?,
+            Change::RemoveDomain(domain) => self.remove_domain(&mut database, &domain)?,
+            Change::AddAlias { address, targets } => self.add_alias(&mut database, address, targets)?,
+            Change::RemoveAlias(address) => self.remove_alias(&mut database, &address)?,
         }
+        Ok(None)
     }
 
     fn add_account(&self, database: &mut Database, address: Address, quota: Option<u64>, verifiers: Verifiers) -> Result<(), Failed> {
@@ -164,7 +173,7 @@ impl Auth {
     }
 
     /// Declared accounts have their passwords set here too, unless their verifier is declared as well.
-    fn set_verifiers(&self, database: &mut Database, address: &Address, verifiers: Verifiers) -> Result<(), Failed> {
+    fn set_verifiers(&self, database: &mut Database, address: &Address, verifiers: Verifiers) -> Result<AccountId, Failed> {
         let account = self.directory().by_login(address).map(|account| (account.id, account.verifiers_declared));
         let (id, declared) = account.ok_or(Refusal::NotFound)?;
         if declared {
@@ -173,10 +182,10 @@ impl Auth {
         database.set_verifiers(id, &verifiers)?;
         tracing::info!(account = %address, "password set");
         self.directory_mut().set_verifiers(id, verifiers);
-        Ok(())
+        Ok(id)
     }
 
-    fn remove_account(&self, database: &mut Database, address: &Address) -> Result<(), Failed> {
+    fn remove_account(&self, database: &mut Database, address: &Address) -> Result<AccountId, Failed> {
         let account = self.directory().by_login(address).map(|account| (account.id, account.declared));
         let (id, declared) = account.ok_or(Refusal::NotFound)?;
         if declared {
@@ -185,7 +194,7 @@ impl Auth {
         database.remove_account(id)?;
         tracing::info!(account = %address, id = %id, "account removed");
         self.directory_mut().remove_account(id);
-        Ok(())
+        Ok(id)
     }
 
     fn add_domain(&self, database: &mut Database, domain: Domain) -> Result<(), Failed> {

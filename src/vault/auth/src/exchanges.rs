@@ -4,6 +4,7 @@ use crate::{
     limits::{EXCHANGE_LIFETIME, MAX_EXCHANGES, MAX_EXCHANGES_PER_PEER},
     penalty::Network,
     scram::Exchange,
+    sessions::Proof,
 };
 use pure_addr::AccountId;
 use std::{collections::HashMap, net::IpAddr, time::Instant};
@@ -29,7 +30,7 @@ impl Attempt {
 pub(crate) struct Begun {
     pub(crate) attempt: Attempt,
     /// None when there is no such account; then the exchange cannot succeed.
-    pub(crate) account: Option<AccountId>,
+    pub(crate) account: Option<(AccountId, Proof)>,
     pub(crate) exchange: Exchange,
 }
 

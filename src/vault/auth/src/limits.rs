@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Bytes of a password; a longer one is refused before any work is done for it.
 pub(crate) const MAX_PASSWORD: usize = wire::edge::auth_control::MAX_PASSWORD;
+/// Characters that a password must have to be set here.
+pub(crate) const MIN_PASSWORD: usize = wire::edge::auth_control::MIN_PASSWORD;
 /// Bytes of a SCRAM nonce, the client's part or the whole.
 pub(crate) const MAX_NONCE: usize = 512;
 /// Bytes of entropy in the server's part of a SCRAM nonce.

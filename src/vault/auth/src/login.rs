@@ -7,6 +7,7 @@ use crate::{
     exchanges::{Attempt, Begun},
     limits::{MAX_PASSWORD, NONCE_ENTROPY, SALT, SCRAM_ITERATIONS},
     scram::{ClientFirst, Refused},
+    sessions::Proof,
     verifier::{Argon2id, ScramKeys, prepare},
 };
 use data_encoding::BASE64;
@@ -16,8 +17,7 @@ use wire::{
     Error, Reply, Service,
     edge::{
         auth_login::{AuthForImap, AuthForSubmission, Failure, Login, MAX_SASL, Mechanism, Request, Response},
-        mail::{Owner, Protocol},
-        queue_grant, store_grant,
+        mail::Protocol,
     },
 };
 
@@ -82,7 +82,7 @@ impl Auth {
         let (account, verifier) = self.plain_verifier(address.as_ref(), &attempt.name);
         let password = prepare(password);
         if let Some(account) = account.filter(|account| self.remembered().knows(*account, &verifier, &password, self.now())) {
-            return self.admit(&attempt, account, None).await;
+            return self.admit(&attempt, account, &Proof::Argon2(verifier), None).await;
         }
         let turn = self.hasher.turn(Some(attempt.network()), verifier.cost().memory_kib()).await.map_err(|_| self.busy(&attempt))?;
         // What was allowed when it began to wait may not be any more: a thousand guesses at once are a thousand guesses.
@@ -91,7 +91,7 @@ impl Auth {
         match (account, checked.map_err(|_| Failure::Unavailable)?) {
             (Some(account), Some((verifier, password))) => {
                 self.remembered().remember(account, &verifier, &password, self.now());
-                self.admit(&attempt, account, None).await
+                self.admit(&attempt, account, &Proof::Argon2(verifier), None).await
             }
             _ => Err(self.refuse(&attempt, "wrong name or password")),
         }
@@ -112,6 +112,7 @@ impl Auth {
         let client = ClientFirst::parse(message).map_err(|why| self.scram_refused(&attempt, why))?;
         let address = self.name_attempt(&mut attempt, &client.username, client.authzid.as_deref())?;
         let (account, keys) = self.scram_keys(address.as_ref(), &attempt.name);
+        let account = account.map(|account| (account, Proof::Scram(keys.clone())));
         let mut entropy = [0; NONCE_ENTROPY];
         getrandom::fill(&mut entropy).map_err(|_| Failure::Unavailable)?;
         let nonce = BASE64.encode(&entropy);
@@ -149,7 +150,7 @@ impl Auth {
         self.check(&attempt)?;
         let signature = begun.exchange.finish(message).map_err(|why| self.scram_refused(&attempt, why))?;
         match begun.account {
-            Some(account) => self.admit(&attempt, account, Some(signature)).await,
+            Some((account, proof)) => self.admit(&attempt, account, &proof, Some(signature)).await,
             None => Err(self.refuse(&attempt, "wrong name or password")),
         }
     }
@@ -196,7 +197,7 @@ impl Auth {
     }
 
     /// The password was right: asks for the account's socket.
-    async fn admit(&self, attempt: &Attempt, account: AccountId, signature: Option<String>) -> Answer {
+    async fn admit(&self, attempt: &Attempt, account: AccountId, proof: &Proof, signature: Option<String>) -> Answer {
         let owner = {
             let directory = self.directory();
             directory.account(account).map(|account| directory.owner(account))
@@ -205,34 +206,14 @@ impl Auth {
         let Some(owner) = owner else { return Err(self.refuse(attempt, "the account is gone")) };
         self.succeeded(attempt.network(), &attempt.name);
         let socket = self.grant(attempt, owner.clone()).await?;
+        if !self.is_proof(account, proof) {
+            log_refused(attempt, "the password was changed meanwhile");
+            return Err(Failure::Credentials);
+        }
         let (session, peer, protocol) = (attempt.session, attempt.peer, attempt.protocol);
         tracing::info!(%session, %peer, account = %owner.address, ?protocol, scram = signature.is_some(), "login");
         let data = signature.map(|text| text.into_bytes().into());
         Ok((Response::Success { owner, data }, Some(socket)))
-    }
-
-    async fn grant(&self, attempt: &Attempt, owner: Owner) -> Result<OwnedFd, Failure> {
-        let session = attempt.session;
-        let granted = match attempt.protocol {
-            Protocol::Imap => {
-                let reply = self.store.call(&store_grant::Request { owner, session }, &[]).await;
-                reply.map(|reply| (matches!(reply.body, store_grant::Response::Granted), reply.fds))
-            }
-            Protocol::Submission => {
-                let reply = self.queue.call(&queue_grant::Request { owner, session }, &[]).await;
-                reply.map(|reply| (matches!(reply.body, queue_grant::Response::Granted), reply.fds))
-            }
-        };
-        let problem = match granted {
-            Ok((true, fds)) => match <[OwnedFd; 1]>::try_from(fds) {
-                Ok([socket]) => return Ok(socket),
-                Err(_) => "the grant brought no socket".to_owned(),
-            },
-            Ok((false, _)) => "too many sessions".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        tracing::error!(%session, peer = %attempt.peer, protocol = ?attempt.protocol, problem, "no session was granted");
-        Err(Failure::Unavailable)
     }
 }
 

@@ -27,6 +27,7 @@ mod lookup;
 mod memory;
 mod penalty;
 mod scram;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod verifier;
@@ -88,12 +89,16 @@ async fn reload_on_request(auth: Arc<Auth>, sources: Sources, reload: Arc<Notify
         requested.set(reload.notified());
         requested.as_mut().enable();
         let (auth, sources) = (auth.clone(), sources.clone());
-        let reloaded = tokio::task::spawn_blocking(move || -> Result<(), Failure> {
-            auth.reload(&sources.config()?, &verifiers_of(&sources.credentials()?))?;
-            Ok(())
+        let reloading = auth.clone();
+        let reloaded = tokio::task::spawn_blocking(move || -> Result<_, Failure> {
+            Ok(reloading.reload(&sources.config()?, &verifiers_of(&sources.credentials()?))?)
         });
         match reloaded.await? {
-            Ok(()) => tracing::info!("configuration reloaded"),
+            Ok(shut_out) => {
+                tracing::info!("configuration reloaded");
+                // What could not be ended is in the log.
+                auth.end_sessions(&shut_out).await;
+            }
             Err(error) => tracing::error!(%error, "configuration not reloaded; the old one stays in force"),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::limits::{
     ARGON2_LANES, ARGON2_MEMORY_KIB, ARGON2_PASSES, MAX_ARGON2_LANES, MAX_ARGON2_MEMORY_KIB, MAX_ARGON2_PASSES, MAX_PASSWORD, MAX_VERIFIER,
-    SALT, SCRAM_ITERATIONS, SCRAM_ITERATIONS_RANGE,
+    MIN_PASSWORD, SALT, SCRAM_ITERATIONS, SCRAM_ITERATIONS_RANGE,
 };
 use argon2::{Algorithm, Argon2, Params, Version};
 use data_encoding::{BASE64, BASE64_NOPAD};
@@ -60,9 +60,9 @@ impl Verifiers {
     }
 }
 
-/// Whether a new password may be set: 1 to 1024 bytes, no control characters, something left after preparation.
+/// Whether a new password may be set: at most 1024 bytes, no control characters, at least 8 characters left after preparation.
 pub(crate) fn acceptable(password: &str) -> bool {
-    !password.is_empty() && password.len() <= MAX_PASSWORD && !password.chars().any(char::is_control) && !prepare(password).is_empty()
+    password.len() <= MAX_PASSWORD && !password.chars().any(char::is_control) && prepare(password).chars().count() >= MIN_PASSWORD
 }
 
 /// SASLprep (RFC 4013; RFC 5802 2.2, RFC 4616 2). What it prohibits is taken as it is, so that no password is shut out.
@@ -333,8 +333,8 @@ pub(crate) mod tests {
         assert_eq!(*prepare("\u{2168}"), "IX");
         assert_eq!(*prepare("a\u{a0}b"), "a b");
         assert_eq!(*prepare("a\tb"), "a\tb");
-        assert!(acceptable("x") && acceptable(&"x".repeat(MAX_PASSWORD)) && acceptable("pässwörd ✓"));
-        for bad in ["", "\u{ad}", "a\0b", "a\nb", &"x".repeat(MAX_PASSWORD + 1)] {
+        assert!(acceptable("xxxxxxxx") && acceptable(&"x".repeat(MAX_PASSWORD)) && acceptable("pässwörd"));
+        for bad in ["", "xxxxxxx", "ääääääa", "\u{ad}xxxxxxx", "a\0bcdefgh", "a\nbcdefgh", &"x".repeat(MAX_PASSWORD + 1)] {
             assert!(!acceptable(bad), "{bad:?}");
         }
     }

@@ -132,9 +132,13 @@ async fn everything_works_inside_the_jail() {
 
     let run = Domain::parse("run.test").unwrap();
     assert_eq!(daemon.change(auth_control::Request::AddDomain(run)).await, auth_control::Response::Done);
-    let carol = auth_control::Request::AddAccount { address: address("carol@run.test"), password: Some(Password("x".into())), quota: None };
+    let carol = auth_control::Request::AddAccount {
+        address: address("carol@run.test"),
+        password: Some(Password("carol's own".into())),
+        quota: None,
+    };
     assert_eq!(daemon.change(carol).await, auth_control::Response::Done);
-    assert!(matches!(daemon.login("carol@run.test", "x").await, Response::Success { .. }));
+    assert!(matches!(daemon.login("carol@run.test", "carol's own").await, Response::Success { .. }));
     let resolve = auth_directory::Request::Resolve(address("carol+x@run.test"));
     let resolved = daemon.client::<AuthDirectory>().call(&resolve, &[]).await.unwrap().body;
     assert!(matches!(resolved, auth_directory::Response::Targets(targets) if targets.len() == 1));

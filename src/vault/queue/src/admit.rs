@@ -25,6 +25,11 @@ impl AcceptedRecipient {
     pub(crate) fn new(recipient: Recipient, targets: Vec<Target>) -> Self {
         Self { recipient, targets }
     }
+
+    /// Where its mail goes.
+    pub(crate) fn targets(&self) -> &[Target] {
+        &self.targets
+    }
 }
 
 /// A message that may enter: every recipient was accepted, and nothing speaks against it.

@@ -8,6 +8,7 @@ use crate::{
     ask::{Directory, Scanner, ask},
     backoff,
     dsn::{self, Action, Told},
+    full::Full,
     limits::{MAX_IN_FLIGHT, MAX_LANES, MAX_POLL, MAX_UNSYNCED, SETTLE_EVERY, SYNC_BATCH},
     post::{Original, Post, Unavailable},
     spool::{Accept, Active, Body, Op, Outlets, Reason, Record, Spool, Ticket},
@@ -54,6 +55,7 @@ pub(crate) struct Engine {
     pub(crate) random: Random,
     pub(crate) hostname: Domain,
     pub(crate) post: Arc<Post>,
+    pub(crate) full: Arc<Full>,
     pub(crate) permits: Semaphore,
     /// To the task that has the store sync.
     pub(crate) delivered: mpsc::Sender<Delivered>,
@@ -165,6 +167,7 @@ impl Engine {
         let (session, peer) = (shared.record.envelope.session, shared.record.envelope.peer);
         let reason = match answer.map(|reply| reply.body) {
             Ok(Response::Delivered(life)) => {
+                self.full.fitted(owner.account);
                 tracing::info!(MESSAGE = %id, %session, %peer, account = %owner.account, number, "delivered");
                 // Without a receiver the process is about to end.
                 let recipient = shared.record.destination(number).and_then(|d| shared.record.recipient(d));
@@ -172,7 +175,10 @@ impl Engine {
                 let _ = self.delivered.send(Delivered { ticket: shared.ticket.clone(), number, attempts, life, shared: told }).await;
                 return;
             }
-            Ok(Response::OverQuota) => Reason::OverQuota,
+            Ok(Response::OverQuota { room }) => {
+                self.full.refused(&owner, room, self.clock.now());
+                Reason::OverQuota
+            }
             Ok(Response::Unavailable) => Reason::Unavailable,
             Ok(Response::Synced(_) | Response::Settled) => {
                 tracing::error!(MESSAGE = %id, "the store answered another question");

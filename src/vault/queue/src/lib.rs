@@ -30,6 +30,7 @@ mod deliver;
 mod dsn;
 mod fixup;
 mod forwards;
+mod full;
 mod known;
 pub mod limits;
 mod notices;
@@ -147,6 +148,7 @@ impl Queue {
         let spool = Arc::new(Spool::open(&state, clock.now(), &limits, &settings, outlets.clone())?);
         let (scan, directory) = (Arc::new(Scanner::new(&scan)), Directory::new(&directory));
         let (delivered, to_sync) = Engine::channel();
+        let full = Arc::new(full::Full::default());
         let post = Arc::new(Post {
             directory: directory.clone(),
             spool: spool.clone(),
@@ -175,6 +177,7 @@ impl Queue {
             random: random.clone(),
             hostname: hostname.clone(),
             post: post.clone(),
+            full: full.clone(),
             permits: Engine::permits(),
             delivered,
         });
@@ -202,6 +205,7 @@ impl Queue {
             hostname,
             random,
             forwards: forwards::Forwards::default(),
+            full,
             limits,
         });
         Ok(Self { core, clock, due, outbound, tasks })

@@ -6,9 +6,9 @@ use crate::{
     spool::{Op, Spool},
     submit::Core,
 };
-use pure_addr::{Address, ReversePath};
+use pure_addr::{AccountId, Address, ReversePath};
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, broadcast};
 use wire::{
     Conn, Error, List, Reply, Served, Service,
     edge::{
@@ -43,17 +43,25 @@ impl Service<QueueInbound> for Inbound {
 struct Submission {
     core: Arc<Core>,
     owner: Owner,
+    /// The accounts whose sessions auth ends.
+    ended: broadcast::Receiver<AccountId>,
     /// Recipients of the open transaction that were accepted, and how many there may be once that was asked.
     accepted: usize,
     allowed: Option<usize>,
 }
 
 impl Submission {
-    /// Serves until the client is gone or breaks the protocol. One request at a time, as the client's `Session` asks them.
+    /// Serves until the client is gone or breaks the protocol, or auth ends it. One request at a time, as the client's `Session`
+    /// asks them.
     async fn serve(&mut self, fd: OwnedFd) -> Result<(), Error> {
         let served = Served::<QueueSubmit>::new(fd, HELLO_PATIENCE).await?;
         loop {
-            let (id, request, fds) = served.request().await?;
+            let (id, request, fds) = tokio::select! {
+                biased;
+                // Between requests alone: of a message that is being accepted, the client hears.
+                () = ended(&mut self.ended, self.owner.account) => return Ok(()),
+                request = served.request() => request?,
+            };
             match self.call(request, fds).await {
                 Ok(answer) => served.answer(id, &Reply::new(answer)).await?,
                 Err(error @ Error::Malformed(_)) => return Err(error),
@@ -106,12 +114,16 @@ impl Submission {
 pub struct Grant {
     core: Arc<Core>,
     sessions: Arc<Semaphore>,
+    ended: broadcast::Sender<AccountId>,
 }
+
+/// Ends that a session may leave unread while it works on a request; one that has missed some ends, too.
+const MAX_ENDED: usize = 16;
 
 impl Grant {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         let sessions = Arc::new(Semaphore::new(core.limits.sessions));
-        Self { core, sessions }
+        Self { core, sessions, ended: broadcast::Sender::new(MAX_ENDED) }
     }
 
     /// One end of a new connection; the other is served until it is closed.
@@ -119,7 +131,8 @@ impl Grant {
         let Ok(slot) = self.sessions.clone().try_acquire_owned() else { return Ok(None) };
         let (ours, theirs) = Conn::pair()?;
         let account = owner.account;
-        let mut submission = Submission { core: self.core.clone(), owner, accepted: 0, allowed: None };
+        let ended = self.ended.subscribe();
+        let mut submission = Submission { core: self.core.clone(), owner, ended, accepted: 0, allowed: None };
         tracing::info!(%session, %account, "submission session");
         tokio::spawn(async move {
             match submission.serve(ours).await {
@@ -134,11 +147,32 @@ impl Grant {
 
 impl Service<QueueGrant> for Grant {
     async fn call(&self, request: queue_grant::Request, fds: Vec<OwnedFd>) -> Result<Reply<QueueGrant>, Error> {
+        use queue_grant::{Request, Response};
         none(&fds)?;
-        Ok(match self.session(request.owner, request.session)? {
-            Some(fd) => Reply::with_fd(queue_grant::Response::Granted, fd),
-            None => Reply::new(queue_grant::Response::Busy),
+        Ok(match request {
+            Request::Session { owner, session } => match self.session(owner, session)? {
+                Some(fd) => Reply::with_fd(Response::Granted, fd),
+                None => Reply::new(Response::Busy),
+            },
+            Request::End(account) => {
+                tracing::info!(%account, "sessions ended by auth");
+                // Refused when there is no session at all.
+                let _ = self.ended.send(account);
+                Reply::new(Response::Ended)
+            }
         })
+    }
+}
+
+/// Waits until the sessions of this account are over. Safe to drop before it completes.
+async fn ended(ends: &mut broadcast::Receiver<AccountId>, own: AccountId) {
+    loop {
+        match ends.recv().await {
+            Ok(account) if account != own => {}
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+            // Nobody is left who could end it.
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
     }
 }
 

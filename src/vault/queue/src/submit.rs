@@ -7,6 +7,7 @@ use crate::{
     budget::{Budget, Room},
     fixup,
     forwards::Forwards,
+    full::Full,
     limits::{DISK_CHECK, Limits, MESSAGE_OVERHEAD, STALLED},
     settings::Settings,
     spool::{Accept, Entered, Live, Op, Record, Spool, SpoolFile, sending::Counted},
@@ -48,6 +49,7 @@ pub(crate) struct Core {
     pub(crate) hostname: Domain,
     pub(crate) random: Random,
     pub(crate) forwards: Forwards,
+    pub(crate) full: Arc<Full>,
 }
 
 impl Core {
@@ -55,6 +57,7 @@ impl Core {
     pub(crate) async fn verdict(&self, address: Address, relay: Relay, null: bool) -> RecipientVerdict {
         let recipient = Recipient { address, notify: None, orcpt: None };
         match self.resolve(recipient, relay, null).await {
+            Resolution::Accepted(to) if self.full.takes_nothing(to.targets(), self.clock.now()) => RecipientVerdict::MailboxFull,
             Resolution::Accepted(_) => RecipientVerdict::Accept,
             Resolution::Unknown => RecipientVerdict::Unknown,
             Resolution::NoRelay => RecipientVerdict::NoRelay,

@@ -211,7 +211,7 @@ async fn a_large_body_is_a_file_for_as_long_as_it_is_needed() {
     life.keeps(0).await;
     assert_eq!(files(&life, &state).await, 0);
     // Deleted by the administrator, it goes as well.
-    world.store.refuse.lock().unwrap().insert(1, wire::edge::store_deliver::Response::OverQuota);
+    world.store.refuse.lock().unwrap().insert(1, wire::edge::store_deliver::Response::OverQuota { room: 0 });
     let Submitted::Accepted(id) = life.submit(envelope("x@remote.test", &["alice@mta.test"]), &large()).await else { panic!() };
     life.status(id, "deferred: the mailbox is full").await;
     assert_eq!(life.change(Action::Delete, Filter { id: Some(id), ..Filter::default() }).await, 1);

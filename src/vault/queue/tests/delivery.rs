@@ -206,9 +206,12 @@ async fn submission_is_told_before_it_sends() {
 async fn a_full_mailbox_is_tried_again_and_after_five_days_its_sender_is_told() {
     let world = World::new();
     let life = world.start(&world.state("a"));
-    world.store.refuse.lock().unwrap().insert(1, Response::OverQuota);
+    world.store.refuse.lock().unwrap().insert(1, Response::OverQuota { room: 0 });
     let id = life.accepted(&["alice@mta.test"]).await;
     let waiting = life.status(id, "deferred: the mailbox is full").await;
+    // More of it stays with whoever sends it.
+    assert_eq!(life.verdict("alice@mta.test").await, RecipientVerdict::MailboxFull);
+    assert_eq!(life.verdict("bob@mta.test").await, RecipientVerdict::Accept);
     // Three quarters of five minutes: the random part is zero here.
     assert_eq!((waiting.attempts, waiting.next_attempt), (1, Some(1_763_695_887 + 225)));
     world.clock.advance(Duration::from_secs(226));
@@ -233,7 +236,7 @@ async fn a_full_mailbox_is_tried_again_and_after_five_days_its_sender_is_told() 
 async fn a_mailbox_that_has_room_again_gets_its_mail() {
     let world = World::new();
     let life = world.start(&world.state("a"));
-    world.store.refuse.lock().unwrap().insert(1, Response::OverQuota);
+    world.store.refuse.lock().unwrap().insert(1, Response::OverQuota { room: 0 });
     let id = life.accepted(&["alice@mta.test"]).await;
     life.status(id, "deferred: the mailbox is full").await;
     world.store.refuse.lock().unwrap().clear();

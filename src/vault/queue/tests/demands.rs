@@ -1,11 +1,11 @@
-//! What senders ask for on the way, and how much they may send.
+//! What senders ask for on the way, how much they may send, and for how long.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is the report of a test")]
 mod world;
 
 use std::time::Duration;
 use wire::edge::{
     mail::{RecipientVerdict, Submitted},
-    queue_submit,
+    queue_grant, queue_submit,
 };
 use world::*;
 
@@ -83,4 +83,18 @@ async fn who_has_sent_too_much_hears_of_it_at_rcpt() {
     world.clock.advance(HOUR + 5 * MINUTE);
     assert_eq!(rcpt(&mut session, 4).await, RecipientVerdict::RateLimited);
     world.store.holds(2).await;
+}
+
+/// Auth ends what it had granted for an account, between two requests.
+#[tokio::test]
+async fn sessions_of_an_account_end_and_no_others() {
+    let world = World::new();
+    let life = world.start(&world.state("a"));
+    let (mut gone, mut other) = (alice(&life).await, life.login(owner(2, "bob@mta.test")).await.unwrap());
+    assert_eq!(recipient(&mut gone, "x@remote.test").await, RecipientVerdict::Accept);
+    let end = queue_grant::Request::End(owner(1, "alice@mta.test").account);
+    assert_eq!(life.grant.call(&end, &[]).await.unwrap().body, queue_grant::Response::Ended);
+    assert!(gone.call(&queue_submit::Request::Recipient(address("x@remote.test")), None).await.is_err());
+    assert_eq!(recipient(&mut other, "x@remote.test").await, RecipientVerdict::Accept);
+    assert_eq!(recipient(&mut alice(&life).await, "x@remote.test").await, RecipientVerdict::Accept);
 }

@@ -248,7 +248,7 @@ fn owner(account: u64) -> Result<Owner, Failure> {
 }
 
 async fn open(auth: &Client<StoreGrant>, account: u64) -> Result<Session<StoreSession>, Failure> {
-    let request = store_grant::Request { owner: owner(account)?, session: SessionId(1) };
+    let request = store_grant::Request::Session { owner: owner(account)?, session: SessionId(1) };
     let reply = auth.call(&request, &[]).await?;
     let fd = reply.fds.into_iter().next().ok_or("not granted")?;
     Ok(Session::new(fd).await?)

@@ -51,6 +51,8 @@ pub(crate) struct Listener {
     /// Number of the open mailbox that is no more; 0 for none.
     pub(crate) gone: AtomicU32,
     pub(crate) wake: Notify,
+    /// The session is over.
+    pub(crate) end: Notify,
 }
 
 /// Who makes a change, and the mailbox whose changes the answer tells completely.
@@ -374,5 +376,13 @@ impl Cell {
 
     pub(crate) fn unlisten(&self, listener: &Arc<Listener>) {
         lock(&self.listeners).retain(|l| !Arc::ptr_eq(l, listener));
+    }
+
+    /// Ends every session that listens now, and returns their number.
+    pub(crate) fn end_sessions(&self) -> usize {
+        let listeners = lock(&self.listeners);
+        // Each keeps it until it looks.
+        listeners.iter().for_each(|listener| listener.end.notify_one());
+        listeners.len()
     }
 }

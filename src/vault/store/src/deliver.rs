@@ -4,7 +4,7 @@ use crate::{
     account::Account,
     cell::{Cell, blocking},
     error::{Result, StoreError},
-    limits::SETTLED_SLACK,
+    limits::{MAX_MESSAGES, SETTLED_SLACK},
     prepare::Prepared,
     segment::Body,
     store::Store,
@@ -151,7 +151,10 @@ impl Account {
             self.db
                 .prepare_cached("DELETE FROM delivery WHERE message = ? AND number = ?")?
                 .execute(params![waiting.message, waiting.number])?;
-            return Ok(Response::OverQuota);
+            // Out of numbers for messages, or of bytes.
+            let is_out_of_bytes = self.state.messages < MAX_MESSAGES;
+            let room = waiting.quota.filter(|_| is_out_of_bytes).map_or(0, |quota| quota.saturating_sub(self.state.used));
+            return Ok(Response::OverQuota { room });
         }
         let mailbox = match self.boxes.target(&waiting.mailbox) {
             Ok(mailbox) => mailbox,

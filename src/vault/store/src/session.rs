@@ -58,12 +58,19 @@ impl Drop for Ticket {
     }
 }
 
-/// Serves a session until its client closes it or breaks the protocol.
+/// Serves a session until its client closes it or breaks the protocol, or auth ends it.
 pub(crate) async fn run(ticket: Ticket, fd: OwnedFd, quota: Option<u64>, id: SessionId) {
     let account = ticket.cell.id;
-    let result = match Served::new(fd, HELLO_PATIENCE).await {
-        Ok(served) => Session { ticket, served, quota, told: false }.serve().await,
-        Err(error) => Err(error),
+    let listener = ticket.listener.clone();
+    let served = async {
+        let served = Served::new(fd, HELLO_PATIENCE).await?;
+        Session { ticket, served, quota, told: false }.serve().await
+    };
+    let result = tokio::select! {
+        biased;
+        // In the middle of an answer too: a client that reads slowly would keep its session for as long as it likes.
+        () = listener.end.notified() => Ok(()),
+        result = served => result,
     };
     match result {
         Ok(()) | Err(Error::Closed) => tracing::debug!(account = %account, session = %id, "session ended"),

@@ -124,6 +124,12 @@ impl Store {
         lock(&self.cells).entry(account).or_insert_with(|| Arc::new(Cell::new(account))).clone()
     }
 
+    /// Ends every session that the account has now, and returns their number.
+    pub(crate) fn end_sessions(&self, account: AccountId) -> usize {
+        let cell = lock(&self.cells).get(&account).cloned();
+        cell.map_or(0, |cell| cell.end_sessions())
+    }
+
     pub(crate) fn opened(&self, change: isize) {
         if change > 0 {
             self.open.fetch_add(1, Ordering::Relaxed);

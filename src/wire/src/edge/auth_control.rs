@@ -11,6 +11,8 @@ pub struct AuthControl;
 
 /// Bytes of a password.
 pub const MAX_PASSWORD: usize = 1024;
+/// Characters that a password must have to be set (NIST SP 800-63B 5.1.1.1).
+pub const MIN_PASSWORD: usize = 8;
 
 impl Edge for AuthControl {
     const NAME: &'static str = "auth-control";
@@ -89,8 +91,10 @@ pub enum Response {
     Domains(List<(Domain, bool), 20_000>),
     /// To `Aliases`.
     Aliases(List<Alias, 20_000>),
-    /// It is done and on disk.
+    /// It is done and on disk; if it ends the account's logins, their open sessions are ended too.
     Done,
+    /// It is done and on disk, but the store or the queue did not say that the account's open sessions have ended.
+    SessionsLeft,
     /// It is not done, for this reason.
     Refused(Refusal),
 }
@@ -113,8 +117,8 @@ pub enum Refusal {
     /// A domain that is not empty.
     #[error("accounts or aliases still use the domain; remove them first")]
     InUse,
-    /// Empty, too long, or with control characters.
-    #[error("the password must have 1 to 1024 bytes and no control characters")]
+    /// Too short, too long, or with control characters.
+    #[error("a password must have at least {} characters, at most {} bytes, and no control characters", MIN_PASSWORD, MAX_PASSWORD)]
     Password,
     /// An alias that leads back to itself.
     #[error("the alias would lead back to itself")]

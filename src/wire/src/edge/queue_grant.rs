@@ -1,7 +1,9 @@
-//! auth -> queue: a session for one account. The answer brings one end of a [`super::queue_submit`] connection.
+//! auth -> queue: a session for one account, whose answer brings one end of a [`super::queue_submit`] connection; and the end of
+//! all its sessions.
 
 use super::mail::{Owner, SessionId};
 use crate::Edge;
+use pure_addr::AccountId;
 use serde::{Deserialize, Serialize};
 
 /// See the module.
@@ -19,11 +21,16 @@ impl Edge for QueueGrant {
 
 /// What auth may ask.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Request {
-    /// Whose mail it will be.
-    pub owner: Owner,
-    /// The connection that logged in, for the log.
-    pub session: SessionId,
+pub enum Request {
+    /// A session.
+    Session {
+        /// Whose mail it will be.
+        owner: Owner,
+        /// The connection that logged in, for the log.
+        session: SessionId,
+    },
+    /// What was granted for this account until now is over: its password is another one, or it is gone.
+    End(AccountId),
 }
 
 /// What the queue may answer.
@@ -33,4 +40,6 @@ pub enum Response {
     Granted,
     /// Too many sessions.
     Busy,
+    /// No session of the account that was granted before serves another request.
+    Ended,
 }

@@ -75,8 +75,11 @@ pub struct Delivery {
 pub enum Response {
     /// It is in the account, now or since an earlier try. Not yet safe from a power cut: see [`Request::Sync`].
     Delivered(Life),
-    /// The account's quota is used up.
-    OverQuota,
+    /// It does not fit into the account's quota.
+    OverQuota {
+        /// Bytes that would.
+        room: u64,
+    },
     /// Not now: disk, database.
     Unavailable,
     /// To [`Request::Sync`]. A delivery of another life has to be repeated.

@@ -1,7 +1,9 @@
-//! auth -> store: a session for one account. The answer brings one end of a [`super::store_session`] connection.
+//! auth -> store: a session for one account, whose answer brings one end of a [`super::store_session`] connection; and the end of
+//! all its sessions.
 
 use super::mail::{Owner, SessionId};
 use crate::Edge;
+use pure_addr::AccountId;
 use serde::{Deserialize, Serialize};
 
 /// See the module.
@@ -19,11 +21,16 @@ impl Edge for StoreGrant {
 
 /// What auth may ask.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Request {
-    /// Whose mailboxes.
-    pub owner: Owner,
-    /// The connection that logged in, for the log.
-    pub session: SessionId,
+pub enum Request {
+    /// A session.
+    Session {
+        /// Whose mailboxes.
+        owner: Owner,
+        /// The connection that logged in, for the log.
+        session: SessionId,
+    },
+    /// What was granted for this account until now is over: its password is another one, or it is gone.
+    End(AccountId),
 }
 
 /// What the store may answer.
@@ -33,4 +40,6 @@ pub enum Response {
     Granted,
     /// Too many sessions, of this account or in all.
     Busy,
+    /// No session of the account that was granted before serves another request.
+    Ended,
 }

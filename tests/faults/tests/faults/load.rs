@@ -116,7 +116,7 @@ impl World {
         let ready = async {
             loop {
                 let list = queue_control::Request::List { after: QueueId(0), filter: queue_control::Filter::default() };
-                let request = store_grant::Request { owner: owner("alice"), session: SessionId(1) };
+                let request = store_grant::Request::Session { owner: owner("alice"), session: SessionId(1) };
                 if self.clients.control.call(&list, &[]).await.is_ok() && self.clients.grant.call(&request, &[]).await.is_ok() {
                     return;
                 }
@@ -295,7 +295,7 @@ impl Clients {
     }
 
     async fn session(&self, account: &str) -> Option<Session<StoreSession>> {
-        let request = store_grant::Request { owner: owner(account), session: SessionId(1) };
+        let request = store_grant::Request::Session { owner: owner(account), session: SessionId(1) };
         let fd = self.grant.call(&request, &[]).await.ok()?.fds.pop()?;
         Session::new(fd).await.ok()
     }

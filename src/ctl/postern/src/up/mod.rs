@@ -127,7 +127,7 @@ async fn give_passwords(state: &State, accounts: &[(Address, Password)]) -> Resu
             answer = auth.call(&Request::SetPassword { address: address.clone(), password: password.clone() }).await?;
         }
         match answer {
-            Response::Done => {}
+            Response::Done | Response::SessionsLeft => {}
             Response::Refused(refusal) => return Err(Failure::new(address, refusal)),
             _ => return Err(Failure::new(address, "auth gave an answer that does not belong to the question")),
         }

@@ -690,11 +690,11 @@ impl Life {
 
     /// A session as auth gets it for a login.
     pub async fn login(&self, owner: Owner) -> Option<Submission> {
-        let request = queue_grant::Request { owner, session: SessionId(7) };
+        let request = queue_grant::Request::Session { owner, session: SessionId(7) };
         let mut reply = self.grant.call(&request, &[]).await.unwrap();
         match reply.body {
             queue_grant::Response::Granted => Some(Submission(Session::new(reply.fds.remove(0)).await.unwrap())),
-            queue_grant::Response::Busy => None,
+            queue_grant::Response::Busy | queue_grant::Response::Ended => None,
         }
     }
 }

@@ -15,4 +15,6 @@ mod recovery;
 #[cfg(test)]
 mod search;
 #[cfg(test)]
+mod sessions;
+#[cfg(test)]
 mod world;

@@ -148,7 +148,7 @@ impl World {
     }
 
     pub(crate) async fn session_of(&self, account: u64) -> Front {
-        let request = store_grant::Request { owner: self.owner(account), session: SessionId(1) };
+        let request = store_grant::Request::Session { owner: self.owner(account), session: SessionId(1) };
         let mut reply = self.auth.call(&request, &[]).await.unwrap();
         assert_eq!(reply.body, store_grant::Response::Granted);
         Front(Session::new(reply.fds.remove(0)).await.unwrap())
