@@ -61,6 +61,15 @@ impl Conn {
         Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
     }
 
+    /// Whether the other end is closed.
+    pub(crate) fn is_hung_up(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut socket = [PollFd::new(self.0.get_ref(), PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // What cannot be asked is as good as closed: nothing is sent for it, and it is asked for again.
+        poll(&mut socket, Some(&now)).is_err() || socket.iter().any(|s| s.revents().intersects(PollFlags::HUP | PollFlags::ERR))
+    }
+
     pub(crate) fn shutdown(&self) -> io::Result<()> {
         Ok(rustix::net::shutdown(self.0.get_ref(), rustix::net::Shutdown::Both)?)
     }

@@ -29,7 +29,7 @@ pub use edge::Edge;
 pub use frame::{decode, encode};
 pub use sealed::{MessageWriter, NotSealed, SealedMessage};
 pub use secret::Secret;
-pub use server::{Reply, Service, serve, serve_connection};
+pub use server::{Caller, Reply, Service, serve, serve_connection};
 pub use session::{Served, Session};
 
 /// The identity of this build; two processes talk only when theirs are equal.

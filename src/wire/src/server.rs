@@ -9,7 +9,7 @@ use std::{
     future::Future,
     io,
     os::fd::{AsFd, OwnedFd},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 use tokio::{io::Interest, sync::Semaphore, task::AbortHandle};
@@ -45,6 +45,26 @@ pub trait Service<E: Edge>: Send + Sync + 'static {
     /// Answers one request. `Err(Error::Malformed)` ends the connection, any other error refuses the request alone.
     /// Dropped at an await point when the client cancels.
     fn call(&self, request: E::Request, fds: Vec<OwnedFd>) -> impl Future<Output = Result<Reply<E>, Error>> + Send;
+}
+
+tokio::task_local! {
+    static CALLER: Caller;
+}
+
+/// The connection that a request came by.
+#[derive(Debug, Clone)]
+pub struct Caller(Weak<Connection>);
+
+impl Caller {
+    /// Of the request that is being answered; none outside of [`Service::call`].
+    pub fn current() -> Option<Self> {
+        CALLER.try_with(Clone::clone).ok()
+    }
+
+    /// Whether its client has closed it, by what the kernel knows now: the task that reads it may not have heard yet.
+    pub fn is_gone(&self) -> bool {
+        self.0.upgrade().is_none_or(|connection| connection.conn.is_hung_up())
+    }
 }
 
 /// Accepts connections on an edge's listening socket for ever, one task each.
@@ -99,6 +119,7 @@ pub async fn serve_connection<E: Edge, S: Service<E>>(conn: Conn, service: Arc<S
     result
 }
 
+#[derive(Debug)]
 struct Connection {
     conn: Conn,
     running: Mutex<HashMap<u32, AbortHandle>>,
@@ -131,11 +152,11 @@ async fn read_requests<E: Edge, S: Service<E>>(shared: &Arc<Connection>, slots: 
         if running.contains_key(&id) {
             return Err(Error::Malformed("a request id that is in use"));
         }
-        let task = tokio::spawn(async move {
+        let task = tokio::spawn(CALLER.scope(Caller(Arc::downgrade(shared)), async move {
             answer::<E>(&own, id, service.call(request, received.fds).await).await;
             own.running().remove(&id);
             drop(slot);
-        });
+        }));
         running.insert(id, task.abort_handle());
     }
 }

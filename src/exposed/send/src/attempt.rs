@@ -3,8 +3,12 @@
 //! A refusal for good is an outcome at once. Everything else leaves the recipient open for the next host, with the reason kept; who is
 //! still open at the end is deferred for the last reason. After the end of the content no other host is tried for who was accepted:
 //! the message may have been taken.
+//!
+//! An attempt ends early when somebody was delivered, for whom the rest must not hold up the report; and when the queue is gone, which
+//! has nothing more completed for it.
 
 use crate::{
+    asker::Asker,
     limits::MAX_TRANSACTIONS,
     message::Message,
     outcome::{self, Peer, refused},
@@ -26,6 +30,11 @@ use wire::{
 #[derive(Debug)]
 pub(crate) struct Attempt<'a> {
     pub(crate) lease: &'a Lease,
+    asker: &'a Asker,
+    /// Somebody was delivered.
+    delivered: bool,
+    /// For whom others wait no longer in this attempt.
+    cut_short: bool,
     outcomes: Vec<Option<Outcome>>,
     /// Why a recipient is not delivered yet.
     reasons: Vec<Option<Trace>>,
@@ -44,14 +53,27 @@ pub(crate) enum Served {
 }
 
 impl<'a> Attempt<'a> {
-    pub(crate) fn new(lease: &'a Lease) -> Self {
+    pub(crate) fn new(lease: &'a Lease, asker: &'a Asker) -> Self {
         let count = lease.recipients.len();
-        Self { lease, outcomes: vec![None; count], reasons: vec![None; count], host: None, tls: List::default() }
+        Self {
+            lease,
+            asker,
+            delivered: false,
+            cut_short: false,
+            outcomes: vec![None; count],
+            reasons: vec![None; count],
+            host: None,
+            tls: List::default(),
+        }
     }
 
-    /// Whether anybody is left to be tried.
-    pub(crate) fn is_open(&self) -> bool {
-        self.outcomes.iter().any(Option::is_none)
+    /// Whether anybody is left, and there is to be a further try in this attempt.
+    pub(crate) fn goes_on(&mut self) -> bool {
+        if !self.asker.waits() || self.outcomes.iter().all(Option::is_some) {
+            return false;
+        }
+        self.cut_short |= self.delivered;
+        !self.delivered
     }
 
     /// Nobody who is left can be delivered.
@@ -79,17 +101,21 @@ impl<'a> Attempt<'a> {
         let _ = self.tls.push(result);
     }
 
-    /// The report. Whoever has no outcome is deferred; failed only when every host refused for good.
+    /// The report. Whoever has no outcome is deferred, or offered again at once where others cut the attempt short; failed only when
+    /// every host refused for good. When the queue is gone, nothing is said of them: the next one has them tried.
     pub(crate) fn finish(self, otherwise: &str) -> Report {
         let (outcomes, reasons, host) = (self.outcomes, self.reasons, self.host);
-        let results = self.lease.recipients.iter().zip(outcomes).zip(reasons).map(|((recipient, outcome), reason)| {
-            let outcome = outcome.unwrap_or_else(|| match (reason, &host) {
+        let (waits, cut_short) = (self.asker.waits(), self.cut_short);
+        let results = self.lease.recipients.iter().zip(outcomes).zip(reasons).filter_map(|((recipient, outcome), reason)| {
+            let open = || match (reason, &host) {
+                _ if cut_short => Outcome::Again,
                 (Some(reason), _) => Outcome::Deferred(reason),
                 (None, Some((true, trace))) => Outcome::Failed(trace.clone()),
                 (None, Some((false, trace))) => Outcome::Deferred(trace.clone()),
                 (None, None) => Outcome::Deferred(outcome::trace(Status(4, 4, 1), otherwise)),
-            });
-            (recipient.number, outcome)
+            };
+            let outcome = outcome.or_else(|| waits.then(open))?;
+            Some((recipient.number, outcome))
         });
         // As many as the lease has, which is a list of the same length.
         Report { results: List::new(results.collect()).unwrap_or_default(), tls: self.tls }
@@ -102,11 +128,14 @@ impl<'a> Attempt<'a> {
             if todo.is_empty() || !session.is_ready() {
                 break;
             }
+            if !self.goes_on() {
+                return Served::Used;
+            }
             let rest = todo.split_off(todo.len().min(session.recipients()));
             let mail = self.mail(&todo, message.len());
             let dsn = session.offers_dsn();
             // Whoever is offered now is offered again in this session only if the server asks for it.
-            let again = match session.transaction(mail, message).await {
+            let again = match session.transaction(mail, message, self.asker).await {
                 Err(unsuitable) => {
                     self.unsuitable(unsuitable, peer);
                     return Served::Used;
@@ -157,6 +186,7 @@ impl<'a> Attempt<'a> {
     fn take(&mut self, offered: &[usize], verdicts: Vec<Verdict>, dsn: bool, peer: &Peer, why: &str) -> Vec<usize> {
         let mut again = Vec::new();
         for (at, verdict) in offered.iter().zip(verdicts) {
+            self.delivered |= matches!(verdict, Verdict::Delivered(_));
             let (outcome, reason) = match verdict {
                 Verdict::Delivered(reply) => (Some(Outcome::Delivered { dsn, trace: peer.said(&reply, "accepted the message") }), None),
                 Verdict::Refused(phase, reply) if is_permanent(phase, &reply) => {
@@ -207,12 +237,15 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// The fault is the message's, or ours; the connection is dropped with the message half sent, which no server accepts.
+    /// The fault is the message's, or ours, or nobody wants it any more; the connection is dropped with the message half sent, which no server accepts.
     fn unsendable(&mut self, unsendable: &Unsendable, peer: &Peer) {
         match unsendable {
             Unsendable::Bare => {
                 tracing::error!(message = %self.lease.id, "the queue offers a message with bare CR, LF or NUL");
                 self.fail_all(&peer.trace(Status(5, 6, 0), "the message has a bare CR, a bare LF or NUL and cannot be sent"));
+            }
+            Unsendable::Unwanted => {
+                tracing::info!(message = %self.lease.id, host = %peer.host, "the queue is gone: the message was not completed");
             }
             Unsendable::Unreadable(error) => {
                 tracing::error!(message = %self.lease.id, %error, "the message cannot be read");

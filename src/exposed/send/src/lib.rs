@@ -15,8 +15,9 @@
 //! * a name from the DNS never leads to ourselves, whatever it says ([`Reach`]);
 //! * delivered is only what the remote has said 2yz to after the end of the message; when the connection is lost before that answer,
 //!   the message may have been delivered and is tried again all the same (RFC 1047);
-//! * what was delivered is remembered, and a lease goes on when the queue that asked for it dies: the next queue, which offers the same
-//!   again, gets the answer instead of a second delivery;
+//! * no message is completed for a queue that is gone. What was delivered is remembered, and who waits for the remote's last answer
+//!   goes on waiting when the queue dies: the next queue, which offers the same again, gets the answer instead of a second delivery;
+//! * who was delivered is reported before anything else is tried for the rest of a lease;
 //! * a connection is used again only for the same route, host and requirement; TLS sessions are never resumed.
 //!
 //! | Standard | Subject | |
@@ -27,6 +28,7 @@
 //! | RFC 8689 | REQUIRETLS | yes; for `TLS-Required: No` only what is declared for the destination counts |
 //! | RFC 8460 | TLS-RPT | results and addresses; the queue makes the reports |
 
+mod asker;
 mod attempt;
 mod bounded;
 mod connect;

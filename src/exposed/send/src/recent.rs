@@ -85,11 +85,12 @@ impl Recent {
 }
 
 impl Claim {
-    /// The lease is over.
-    pub(crate) fn finish(self, outcomes: Outcomes) {
+    /// The lease is over. What it says nothing of is free for another.
+    pub(crate) fn finish(mut self, outcomes: Outcomes) {
         {
             let mut state = self.recent.state();
-            for key in &self.keys {
+            for key in std::mem::take(&mut self.keys) {
+                state.under_way.remove(&key);
                 let Some(outcome @ Outcome::Delivered { .. }) = outcomes.get(&key.1) else { continue };
                 // What fits into a frame can be encoded.
                 let Ok(encoded) = wire::encode(outcome) else { continue };
@@ -98,8 +99,8 @@ impl Claim {
                 {
                     state.delivered.remove(&oldest);
                 }
-                state.order.push_back(*key);
-                state.delivered.insert(*key, encoded.into_boxed_slice());
+                state.order.push_back(key);
+                state.delivered.insert(key, encoded.into_boxed_slice());
             }
         }
         self.result.send_replace(Some(Arc::new(outcomes)));

@@ -143,7 +143,7 @@ impl<'a, 'l> Way<'a, 'l> {
             ready.push((host, answer));
         }
         for (host, answer) in ready {
-            if !self.attempt.is_open() || self.sessions >= MAX_SESSIONS || self.addresses >= MAX_ADDRESSES {
+            if self.sessions >= MAX_SESSIONS || self.addresses >= MAX_ADDRESSES || !self.attempt.goes_on() {
                 return;
             }
             self.try_host(domain, &host, hosts.secure, answer).await;
@@ -316,7 +316,7 @@ impl<'a, 'l> Way<'a, 'l> {
             }
         }
         for address in addresses {
-            if self.addresses >= MAX_ADDRESSES || !self.attempt.is_open() {
+            if self.addresses >= MAX_ADDRESSES || !self.attempt.goes_on() {
                 return;
             }
             let Some(mut session) = self.open(target, address).await else { continue };

@@ -1,6 +1,7 @@
 //! send-deliver: leases in, reports out.
 
 use crate::{
+    asker::{Asker, Waiting},
     attempt::Attempt,
     dns::{Answer, Dns},
     levels::Levels,
@@ -78,9 +79,12 @@ impl Sender {
             tracing::warn!(%error, "not a sealed message");
             Error::Malformed("not a sealed message")
         })?;
-        let means = self.0.clone();
-        // A task of its own: this future is dropped with the queue's connection, and a transaction must not be cut off by that.
-        tokio::spawn(async move { means.carry_out(*lease, sealed).await }).await.unwrap_or(Err(Error::Refused))
+        let (means, waiting) = (self.0.clone(), Waiting::default());
+        let asker = waiting.asker();
+        // A task of its own: this future is dropped with the queue's connection, and an answer that is due must be heard all the same.
+        let result = tokio::spawn(async move { means.carry_out(*lease, sealed, &asker).await }).await;
+        drop(waiting);
+        result.unwrap_or(Err(Error::Refused))
     }
 }
 
@@ -89,7 +93,7 @@ impl Means {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn carry_out(&self, mut lease: Lease, sealed: SealedMessage) -> Result<Report, Error> {
+    async fn carry_out(&self, mut lease: Lease, sealed: SealedMessage, asker: &Asker) -> Result<Report, Error> {
         let (claim, mut outcomes) = self.recent.claim(&lease).await;
         let all = std::mem::take(&mut lease.recipients);
         let open: Vec<LeaseRecipient> = all.iter().filter(|r| !outcomes.contains_key(&r.number)).cloned().collect();
@@ -101,7 +105,7 @@ impl Means {
             lease.recipients = List::new(open).unwrap_or_default();
             let turn = tokio::time::timeout(TURN, self.turns.acquire()).await;
             let Ok(Ok(_turn)) = turn else { return Err(Error::Refused) };
-            let report = self.attempt(&lease, sealed).await;
+            let report = self.attempt(&lease, sealed, asker).await;
             tls = report.tls;
             outcomes.extend(report.results.into_vec());
         }
@@ -111,10 +115,10 @@ impl Means {
         Ok(Report { results: List::new(results.collect()).unwrap_or_default(), tls })
     }
 
-    async fn attempt(&self, lease: &Lease, sealed: SealedMessage) -> Report {
+    async fn attempt(&self, lease: &Lease, sealed: SealedMessage, asker: &Asker) -> Report {
         let settings = self.settings();
         let message = Message::new(lease.prefix.to_vec(), sealed);
-        let mut attempt = Attempt::new(lease);
+        let mut attempt = Attempt::new(lease, asker);
         let mut way = Way::new(self, &settings, &mut attempt, &message);
         let in_time = tokio::time::timeout(settings.limits.lease, Box::pin(way.go())).await.is_ok();
         let why = if in_time { "no host could be tried" } else { "delivery took too long and was broken off" };
@@ -146,12 +150,14 @@ impl Service<SendDeliver> for Sender {
 }
 
 fn log(lease: &Lease, report: &Report) {
-    for (recipient, (_, outcome)) in lease.recipients.iter().zip(report.results.iter()) {
+    for (number, outcome) in &report.results {
+        let Some(recipient) = lease.recipients.iter().find(|r| r.number == *number) else { continue };
         let (word, trace) = match outcome {
             Outcome::Delivered { trace, .. } => ("delivered", Some(trace)),
             Outcome::Failed(trace) => ("failed", Some(trace)),
             Outcome::Deferred(trace) => ("deferred", Some(trace)),
             Outcome::NeedsSevenBit => ("needs seven bits", None),
+            Outcome::Again => ("to be tried again", None),
         };
         let remote = trace.and_then(|t| t.remote.as_ref());
         tracing::info!(

@@ -3,6 +3,7 @@
 //! The time limits are for whole replies and blocks: bytes that drip in extend nothing.
 
 use crate::{
+    asker::Asker,
     limits::{BLOCK, READ},
     message::Message,
     stream::Stream,
@@ -52,6 +53,8 @@ pub(crate) enum Unsendable {
     Bare,
     /// It cannot be read here.
     Unreadable(io::Error),
+    /// Nobody could be told that it was delivered.
+    Unwanted,
 }
 
 impl Session {
@@ -117,12 +120,17 @@ impl Session {
     }
 
     /// One transaction: what [`Client::step`] says at its end, `Done` or `Failed`.
-    pub(crate) async fn transaction(&mut self, mail: Mail, message: &Message) -> Result<Result<Step, Unsendable>, Unsuitable> {
+    pub(crate) async fn transaction(
+        &mut self,
+        mail: Mail,
+        message: &Message,
+        asker: &Asker,
+    ) -> Result<Result<Step, Unsendable>, Unsuitable> {
         self.client.begin(mail)?;
         Ok(match self.next().await {
             Step::Content => {
                 self.messages = self.messages.saturating_add(1);
-                self.send(message).await
+                self.send(message, asker).await
             }
             other => Ok(other),
         })
@@ -235,7 +243,7 @@ impl Session {
         }
     }
 
-    async fn send(&mut self, message: &Message) -> Result<Step, Unsendable> {
+    async fn send(&mut self, message: &Message, asker: &Asker) -> Result<Step, Unsendable> {
         let whole = self.deadline(self.timeouts.content(message.len()));
         let (mut offset, mut buffer) = (0_u64, vec![0; BLOCK]);
         loop {
@@ -247,11 +255,19 @@ impl Session {
                 break;
             }
             offset = offset.saturating_add(count as u64);
+            // The last block may be the end of the last chunk (RFC 3030 2).
+            if !asker.waits() {
+                return Err(Unsendable::Unwanted);
+            }
             self.client.content(buffer.get(..count).unwrap_or_default()).map_err(|BareBytes| Unsendable::Bare)?;
             let block = self.deadline(self.timeouts.of(Phase::Block)).min(whole);
             if let Err(step) = self.flush(block).await {
                 return Ok(step);
             }
+        }
+        // RFC 5321 4.1.1.4: before the final dot the remote has nothing.
+        if !asker.waits() {
+            return Err(Unsendable::Unwanted);
         }
         self.client.end_content().map_err(|BareBytes| Unsendable::Bare)?;
         Ok(self.next().await)

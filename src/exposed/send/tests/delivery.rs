@@ -6,11 +6,12 @@ mod world;
 use pure_addr::{Address, Text};
 use std::{
     net::SocketAddr,
+    os::fd::AsFd,
     sync::{Arc, Mutex},
     time::Duration,
 };
 use wire::{
-    List,
+    List, MessageWriter,
     edge::{
         dns_send,
         mail::{Body, Notify},
@@ -99,8 +100,12 @@ async fn the_next_host_takes_what_the_first_does_not() {
     world.dns.mx("remote.test", false, &[(10, "mx1.remote.test"), (20, "mx2.remote.test")]);
     world.dns.address("mx1.remote.test", false, first.address.ip());
     world.dns.address("mx2.remote.test", false, second.address.ip());
-    let report = world.send(&["a@remote.test", "b@remote.test", "c@remote.test"]).await;
-    assert_eq!(outcomes(&report), ["D 2.0.0", "D 2.0.0", "F 5.0.0"]);
+    let mut lease = lease("remote.test", &["a@remote.test", "b@remote.test", "c@remote.test"]);
+    let report = world.deliver(lease.clone(), b"x\r\n").await;
+    // Who was delivered does not wait for the others; they are offered again at once.
+    assert_eq!(outcomes(&report), ["D 2.0.0", "again", "F 5.0.0"]);
+    lease.recipients = List::new(vec![lease.recipients[1].clone()]).unwrap();
+    assert_eq!(outcomes(&world.deliver(lease, b"x\r\n").await), ["D 2.0.0"]);
     assert_eq!((first.count(), second.count()), (1, 1));
     assert!(second.said("RCPT TO:<b@") && !second.said("RCPT TO:<a@") && !second.said("RCPT TO:<c@"));
 
@@ -129,9 +134,21 @@ async fn too_many_recipients_go_in_further_transactions() {
         }
         None
     });
-    let (host, world) = with("PIPELINING", hook).await;
+    let host = Host::start(any_port(), "PIPELINING", None, false, hook).await;
+    let mut keeping = settings(host.address.port());
+    keeping.limits.idle = PATIENCE;
+    let world = World::remote(keeping, &host, false);
     let names = ["a@remote.test", "b@remote.test", "c@remote.test", "d@remote.test", "e@remote.test"];
-    assert_eq!(outcomes(&world.send(&names).await), ["D 2.0.0"; 5]);
+    let mut lease = lease("remote.test", &names);
+    // Each transaction is reported before the next, which is another lease.
+    for left in [3, 1, 0] {
+        let report = world.deliver(lease.clone(), b"x\r\n").await;
+        let (again, done): (Vec<_>, Vec<_>) = report.results.iter().partition(|(_, outcome)| *outcome == Outcome::Again);
+        assert!(done.iter().all(|(_, outcome)| matches!(outcome, Outcome::Delivered { .. })), "{report:?}");
+        assert_eq!(again.len(), left);
+        let open = lease.recipients.iter().filter(|r| again.iter().any(|(number, _)| *number == r.number));
+        lease.recipients = List::new(open.cloned().collect()).unwrap();
+    }
     assert_eq!((host.count(), host.seen(|s| s.connections)), (3, 1));
 }
 
@@ -362,6 +379,42 @@ async fn a_queue_that_dies_cuts_nothing_off() {
     go.send(()).unwrap();
     assert_eq!(outcomes(&second.await.unwrap()), ["D 2.0.0", "D 2.0.0"]);
     assert_eq!(host.count(), 1);
+}
+
+/// The queue dies before the end of the message: the remote never has it, and the next queue has it sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_is_completed_for_a_queue_that_is_gone() {
+    for extensions in ["", "PIPELINING", "CHUNKING"] {
+        let (arrived, mut offered) = tokio::sync::mpsc::unbounded_channel();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Mutex::new(Some(wait));
+        let hook: Answers = Arc::new(move |line| {
+            if line.starts_with("RCPT TO:<b")
+                && let Some(wait) = wait.lock().unwrap().take()
+            {
+                arrived.send(()).unwrap();
+                tokio::task::block_in_place(|| wait.recv_timeout(PATIENCE)).unwrap();
+            }
+            None
+        });
+        let (host, world) = with(extensions, hook).await;
+        let lease = lease("remote.test", &BOTH);
+        let (mut queue, socket) = world.queue().await;
+        let message = MessageWriter::sealed(b"Subject: x\r\n\r\n").unwrap();
+        queue.start(&Request::Deliver(Box::new(lease.clone())), &[message.as_fd()]).await.unwrap();
+        offered.recv().await.unwrap();
+        rustix::net::shutdown(&socket, rustix::net::Shutdown::Write).unwrap();
+        // The other side closes when nothing there waits for the answer any more.
+        let ended = tokio::task::spawn_blocking(move || {
+            let mut event = [rustix::event::PollFd::new(&socket, rustix::event::PollFlags::empty())];
+            rustix::event::poll(&mut event, None).unwrap();
+        });
+        tokio::time::timeout(PATIENCE, ended).await.unwrap().unwrap();
+        go.send(()).unwrap();
+        let report = deliver(&world.another_client(), lease, b"Subject: x\r\n\r\n").await;
+        assert_eq!(outcomes(&report), ["D 2.0.0", "D 2.0.0"], "{extensions} {report:?}");
+        assert_eq!((host.count(), host.seen(|s| s.connections)), (1, 2), "{extensions}");
+    }
 }
 
 #[tokio::test]

@@ -101,6 +101,51 @@ async fn a_restart_in_every_state_goes_on() {
     assert_eq!(world.send.copies("v@remote.test"), 1);
 }
 
+/// It may have been delivered, and only the process that was told knows until it is asked.
+#[tokio::test]
+async fn what_was_under_way_is_asked_for_first_after_a_restart() {
+    let world = World::new();
+    let state = world.state("a");
+    let one_at_a_time = |state: &std::path::Path| {
+        let mut options = world.options(state);
+        options.settings.send.connections_per_destination = 1;
+        Life::start(options)
+    };
+    let life = one_at_a_time(&state);
+    world.send.gate.close();
+    // What is passed on goes after people's mail otherwise.
+    let first = life.accepted(&["team@mta.test"]).await;
+    soon("the lease", world.send.asked.subscribe().wait_for(|n| *n >= 1)).await.unwrap();
+    let second = alice(&life).await.accepted(&["v@remote.test"]).await;
+    life.status(second, "waiting").await;
+    let left = world.killed(&state, "b");
+    life.stop();
+    world.clock.advance(MINUTE);
+    world.send.gate.open();
+    let life = one_at_a_time(&left);
+    life.keeps(0).await;
+    let order: Vec<_> = world.send.leases.lock().unwrap().iter().map(|(lease, _)| lease.id).collect();
+    assert_eq!(order, [first, first, second]);
+}
+
+/// Who was delivered is noted at once; the others are offered again without an interval, but not for ever.
+#[tokio::test]
+async fn a_lease_that_was_cut_short_goes_on_at_once() {
+    let world = World::new();
+    let life = world.start(&world.state("a"));
+    world.send.says("v@remote.test", &[Outcome::Again, taken(false)]);
+    alice(&life).await.accepted(&["good@remote.test", "v@remote.test"]).await;
+    life.keeps(0).await;
+    assert_eq!((world.send.copies("good@remote.test"), world.send.copies("v@remote.test")), (1, 1));
+    let numbers: Vec<usize> = world.send.leases.lock().unwrap().iter().map(|(lease, _)| lease.recipients.len()).collect();
+    assert_eq!(numbers, [2, 1]);
+    // Nothing was delivered: a process that says so for ever waits like any other.
+    world.send.says("w@remote.test", &[Outcome::Again]);
+    let id = alice(&life).await.accepted(&["w@remote.test"]).await;
+    let waiting = life.tried(id, 1).await;
+    assert_eq!(waiting.status.as_str(), "deferred: no result was reported");
+}
+
 #[tokio::test]
 async fn a_lease_whose_connection_dies_is_offered_again() {
     let world = World::new();

@@ -1,7 +1,8 @@
 //! queue -> send: take this message to these recipients of one destination, now.
 //!
-//! A lease is answered once with what became of each recipient; one that dies with its process is simply offered again. The message
-//! comes as it is to be sent, signed: its header is `prefix` followed by the sealed message.
+//! A lease is answered once with what became of each recipient; one that dies with its process is simply offered again, and no message
+//! is completed for a queue whose connection has ended. The message comes as it is to be sent, signed: its header is `prefix` followed
+//! by the sealed message.
 
 use super::mail::{Body, MAX_RECIPIENTS, Notify, QueueId, Ret, Tls};
 use crate::{Edge, List};
@@ -120,6 +121,8 @@ pub enum Outcome {
     Deferred(Trace),
     /// No host takes 8-bit content (RFC 6152 3): offer the message again in seven bits.
     NeedsSevenBit,
+    /// Not tried to the end, since others of the lease were delivered, which is to be noted first: offer it again at once.
+    Again,
 }
 
 /// What was said by whom.

@@ -6,7 +6,7 @@ use postern_send::{Limits, Random, Reach, Sender, Settings};
 use pure_addr::{Address, Domain, ReversePath, Text};
 use pure_tlspolicy::Override;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PublicKeyData};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha2::{Digest, Sha256};
@@ -381,6 +381,14 @@ impl World {
         Client::new(self.dir.path().join("send"))
     }
 
+    /// A connection of a queue whose end can be seen: dropped, the second is the same socket.
+    pub async fn queue(&self) -> (wire::Session<SendDeliver>, OwnedFd) {
+        let fd = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        connect(&fd, &SocketAddrUnix::new(self.dir.path().join("send")).unwrap()).unwrap();
+        let same = fd.try_clone().unwrap();
+        (wire::Session::new(fd).await.unwrap(), same)
+    }
+
     pub async fn deliver(&self, lease: Lease, message: &[u8]) -> Report {
         deliver(&self.client, lease, message).await
     }
@@ -432,6 +440,7 @@ pub fn outcomes(report: &Report) -> Vec<String> {
         Outcome::Failed(trace) => word('F', trace),
         Outcome::Deferred(trace) => word('t', trace),
         Outcome::NeedsSevenBit => "7".to_owned(),
+        Outcome::Again => "again".to_owned(),
     };
     report.results.iter().map(|(_, outcome)| one(outcome)).collect()
 }
@@ -439,7 +448,7 @@ pub fn outcomes(report: &Report) -> Vec<String> {
 pub fn trace(report: &Report) -> &Trace {
     match &report.results[0].1 {
         Outcome::Delivered { trace, .. } | Outcome::Failed(trace) | Outcome::Deferred(trace) => trace,
-        Outcome::NeedsSevenBit => panic!(),
+        Outcome::NeedsSevenBit | Outcome::Again => panic!(),
     }
 }
 

@@ -112,6 +112,7 @@ mod tests {
             Outcome::Deferred(trace(Status(4, 7, 1), Some("450 4.7.1 greylisted"))),
             Outcome::Failed(trace(Status(5, 4, 4), None)),
             Outcome::NeedsSevenBit,
+            Outcome::Again,
         ] {
             assert_eq!(of(&[down.clone(), up]), Contact::Made);
         }

@@ -62,6 +62,9 @@ impl Sender {
         let mut verdicts = Vec::with_capacity(out.todo.len());
         match answers {
             Ok((mut outcomes, results)) => {
+                // Each lease has fewer recipients than the one before, or it has an interval behind it, whatever send says.
+                let some_are_done = out.todo.iter().any(|t| matches!(outcomes.get(&t.number), Some(Outcome::Delivered { .. })));
+                outcomes.retain(|_, outcome| some_are_done || *outcome != Outcome::Again);
                 contact = breaker::contact(outcomes.values());
                 tls = results;
                 times = Times::new(&self.settings.send, out.received_at, self.clock.now());

@@ -76,6 +76,11 @@ pub(super) fn after(outcome: Outcome, todo: &Todo, notify: Option<Notify>, times
         }
         Outcome::Failed(trace) => failed(trace, notify),
         Outcome::Deferred(trace) => later(trace, true, todo, notify, times, random),
+        // The intervals are for remotes that were asked.
+        Outcome::Again => {
+            let tries = encode(&todo.tries);
+            Verdict { fate: Fate::Waits { next: times.now, attempts: todo.attempts, warned: todo.warned, tries }, tell: None }
+        }
         // Asked for twice: what was offered had seven bits.
         Outcome::NeedsSevenBit => failed(local(Status(5, 6, 3), "the content cannot be converted to seven bits"), notify),
     }
@@ -188,6 +193,12 @@ mod tests {
         };
         assert_eq!(next(0), 5 * MINUTE * 3 / 4);
         assert_eq!((0..10_000).map(|n| next(n * 7919)).max().unwrap() / 1000, 5 * 60 * 5 / 4 - 1);
+    }
+
+    #[test]
+    fn what_was_cut_short_is_due_at_once() {
+        let verdict = after(Outcome::Again, &todo(), None, Times::new(&SendConfig::default(), 0, 7 * HOUR), 0);
+        assert!(matches!(verdict.fate, Fate::Waits { next, attempts: 0, warned: false, .. } if next == 7 * HOUR) && verdict.tell.is_none());
     }
 
     /// A lease that ended with its process comes back soon, and an attempt that was not made does not count.

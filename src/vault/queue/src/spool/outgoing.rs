@@ -13,6 +13,9 @@ use wire::edge::{mail::QueueId, send_deliver::Trace};
 /// Classes of mail, the first first; see [`Record::class`].
 const CLASSES: std::ops::RangeInclusive<i64> = 0..=2;
 
+/// When what was under way as the queue ended is due: before everything else.
+pub(super) const FIRST: i64 = 0;
+
 /// One try to deliver, kept for the administrator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Attempt {
@@ -276,14 +279,14 @@ pub(super) fn take(
 fn first(db: &Connection, name: &str, now: i64, which: Which) -> rusqlite::Result<Option<QueueId>> {
     match which {
         Which::Due => {
-            for class in CLASSES {
+            for (until, class) in [FIRST, now].into_iter().flat_map(|until| CLASSES.map(move |class| (until, class))) {
                 let id: Option<i64> = db
                     .prepare_cached(
                         "SELECT message FROM deliveries
                          WHERE state = 0 AND destination IS NOT NULL AND destination = ?1 AND class = ?2 AND next_attempt <= ?3
                          ORDER BY next_attempt LIMIT 1",
                     )?
-                    .query_row(params![name, class, now], |r| r.get(0))
+                    .query_row(params![name, class, until], |r| r.get(0))
                     .optional()?;
                 if let Some(id) = id {
                     return Ok(Some(rows::queue_id(id)));

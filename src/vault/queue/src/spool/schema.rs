@@ -168,9 +168,13 @@ pub(super) fn reserve(db: &Connection, below: u64) -> rusqlite::Result<()> {
 
 /// Everything that was in memory becomes due; bodies and messages are matched.
 fn recover(db: &Connection, now: i64, files: &Files, settings: &Settings) -> Result<(), OpenError> {
-    db.execute("UPDATE deliveries SET state = ?1, next_attempt = ?2 WHERE state = ?3", params![state::WAITING, now, state::ACTIVE])?;
+    // What `send` was told before is asked for first: it may have been delivered, and only that process knows.
+    db.execute(
+        "UPDATE deliveries SET state = ?1, next_attempt = iif(destination IS NULL, ?2, ?4) WHERE state = ?3",
+        params![state::WAITING, now, state::ACTIVE, outgoing::FIRST],
+    )?;
     db.execute("UPDATE deliveries SET state = ?1 WHERE state = ?2", params![state::HELD, state::HELD_ACTIVE])?;
-    db.execute("UPDATE destinations SET due = ?1 WHERE due IS NULL", [now])?;
+    db.execute("UPDATE destinations SET due = ?1 WHERE due IS NULL", [outgoing::FIRST])?;
     let mut orphans: HashSet<QueueId> = files.list()?.into_iter().collect();
     let (mut messages, mut lost) = (0u64, 0u64);
     let mut all = db.prepare("SELECT id, format, record, body IS NULL FROM messages")?;
