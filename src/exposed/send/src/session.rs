@@ -246,20 +246,20 @@ impl Session {
     async fn send(&mut self, message: &Message, asker: &Asker) -> Result<Step, Unsendable> {
         let whole = self.deadline(self.timeouts.content(message.len()));
         let (mut offset, mut buffer) = (0_u64, vec![0; BLOCK]);
-        loop {
+        while offset < message.len() {
             if let Some(step) = self.interrupted().await {
                 return Ok(step);
             }
             let count = message.read(&mut buffer, offset).map_err(Unsendable::Unreadable)?;
-            if count == 0 {
-                break;
-            }
             offset = offset.saturating_add(count as u64);
-            // The last block may be the end of the last chunk (RFC 3030 2).
             if !asker.waits() {
                 return Err(Unsendable::Unwanted);
             }
             self.client.content(buffer.get(..count).unwrap_or_default()).map_err(|BareBytes| Unsendable::Bare)?;
+            // The last block goes with its end: with the last byte of a chunk (RFC 3030 2) the remote may answer, and that is no early reply.
+            if count == 0 || offset >= message.len() {
+                break;
+            }
             let block = self.deadline(self.timeouts.of(Phase::Block)).min(whole);
             if let Err(step) = self.flush(block).await {
                 return Ok(step);
