@@ -212,7 +212,8 @@ in
         default = [ ];
         example = [ "10.1.2.3" ];
         description = ''
-          Addresses and prefixes that `send` may connect to beside public ones: mail servers of your own network, such as a smarthost.
+          Addresses and prefixes that `send` may connect to beside public ones and those of `settings.send.private_networks`: a smarthost of
+          your own network.
           {manpage}`systemd.resource-control(5)` has their form.
         '';
       };
@@ -367,7 +368,7 @@ in
         };
         postern-send.serviceConfig = {
           BindReadOnlyPaths = authorities;
-          IPAddressAllow = cfg.allowedAddresses.send;
+          IPAddressAllow = cfg.allowedAddresses.send ++ (cfg.settings.send.private_networks or [ ]);
           LoadCredential = lib.mapAttrsToList (name: file: "smarthost.${name}:${file}") cfg.smarthostPasswordFiles;
         };
       }

@@ -1,6 +1,6 @@
 //! Which addresses may be connected to, in which order, and how.
 
-use crate::settings::{Random, Reach};
+use crate::settings::{Random, Reach, Settings};
 use std::{
     io,
     net::{IpAddr, SocketAddr},
@@ -11,33 +11,41 @@ use tokio::net::{TcpSocket, TcpStream};
 /// errno(3), the same on every architecture. std has one kind for this and EACCES.
 const EPERM: i32 = 1;
 
-/// Whether a name from the DNS may lead here: never back to ourselves or to nobody in particular.
-pub(crate) fn is_allowed(address: IpAddr, own: &[IpAddr], reach: Reach) -> bool {
+/// Whether a mail host that the DNS or an address literal names may be here: at a public address, or in a network that is declared.
+pub(crate) fn is_allowed(address: IpAddr, own: &[IpAddr], settings: &Settings) -> bool {
     let address = address.to_canonical();
-    if own.contains(&address) {
-        return false;
-    }
+    !own.contains(&address)
+        && (is_global(address, settings.reach) || settings.private_networks.iter().any(|network| network.contains(address)))
+}
+
+/// Whether a policy may be fetched from here: what a stranger publishes must not make us speak to our own network, declared or not.
+pub(crate) fn is_public(address: IpAddr, own: &[IpAddr], reach: Reach) -> bool {
+    let address = address.to_canonical();
+    !own.contains(&address) && is_global(address, reach)
+}
+
+/// RFC 6890 2.2: unicast that means the same host everywhere; the unit's `IPAddressAllow=` has the same (`tests/system`).
+fn is_global(address: IpAddr, reach: Reach) -> bool {
     if address.is_loopback() {
         return reach.loopback;
     }
-    let unusable = match address {
-        // RFC 1122 3.2.1.3: this network, link-local, class E and broadcast.
-        IpAddr::V4(v4) => {
-            let [first, ..] = v4.octets();
-            first == 0 || v4.is_link_local() || first >= 240
-        }
-        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.to_ipv4().is_some(),
-    };
-    !(unusable || address.is_unspecified() || address.is_multicast())
-}
-
-/// Whether HTTPS may go there: what a stranger publishes must not make us speak to our own network.
-pub(crate) fn is_public(address: IpAddr, own: &[IpAddr], reach: Reach) -> bool {
-    let private = match address.to_canonical() {
-        IpAddr::V4(v4) => v4.is_private() || matches!(v4.octets(), [100, 64..=127, ..]),
-        IpAddr::V6(v6) => v6.is_unique_local(),
-    };
-    is_allowed(address, own, reach) && !private
+    match address {
+        IpAddr::V4(v4) => !matches!(
+            v4.octets(),
+            // This network, private (RFC 1918), shared (RFC 6598), link-local (RFC 3927), protocol assignments, benchmarks (RFC 2544),
+            // multicast, reserved and broadcast.
+            [0 | 10 | 127 | 224..=255, ..]
+                | [100, 64..=127, ..]
+                | [169, 254, ..]
+                | [172, 16..=31, ..]
+                | [192, 0, 0, _]
+                | [192, 168, ..]
+                | [198, 18..=19, ..]
+        ),
+        // RFC 4291 2.4: global unicast as far as it is given out, without 6to4 (RFC 3056), in which any IPv4 address can be written.
+        // Outside of it are unique local (RFC 4193), link-local, multicast, NAT64 (RFC 6052) and IPv4 in IPv6.
+        IpAddr::V6(v6) => matches!(v6.segments(), [first @ 0x2000..=0x3fff, ..] if first != 0x2002),
+    }
 }
 
 /// Equal addresses in random order, IPv6 and IPv4 in turn, IPv6 first (RFC 5321 5.1, RFC 6555 3.2 in spirit: neither starves the other).
@@ -98,9 +106,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    /// What the DNS can do of attack case SSRF-01; the same lists as of the unit's filter in `tests/system`.
     #[test]
-    fn names_do_not_lead_back() {
-        let reach = Reach::default();
+    fn names_lead_to_public_addresses_of_others() {
+        let mut settings = crate::settings::tests::settings();
         let own = [ip("192.0.2.1")];
         for bad in [
             "127.0.0.1",
@@ -110,26 +119,71 @@ mod tests {
             "0.1.2.3",
             "::",
             "224.0.0.1",
+            "239.255.255.250",
             "255.255.255.255",
             "240.0.0.1",
             "169.254.169.254",
+            "192.0.0.192",
+            "198.18.0.1",
+            "198.19.255.255",
             "fe80::1",
             "ff02::1",
+            "100::1",
             "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
             "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::a00:1",
+            "2002:7f00:1::",
             "192.0.2.1",
             "::ffff:192.0.2.1",
+            "10.0.0.1",
+            "10.255.255.255",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "100.64.0.1",
+            "100.127.255.255",
+            "fc00::1",
+            "fd00:ec2::254",
         ] {
-            assert!(!is_allowed(ip(bad), &own, reach), "{bad}");
+            assert!(!is_allowed(ip(bad), &own, &settings) && !is_public(ip(bad), &own, settings.reach), "{bad}");
         }
-        for good in ["192.0.2.2", "2001:db8::1", "10.0.0.1"] {
-            assert!(is_allowed(ip(good), &own, reach), "{good}");
+        for good in [
+            "192.0.2.2",
+            "2001:db8::1",
+            "1.0.0.1",
+            "9.255.255.255",
+            "11.0.0.0",
+            "100.63.255.255",
+            "100.128.0.0",
+            "126.255.255.255",
+            "128.0.0.0",
+            "169.253.255.255",
+            "169.255.0.0",
+            "172.15.255.255",
+            "172.32.0.0",
+            "192.0.1.0",
+            "192.167.255.255",
+            "192.169.0.0",
+            "198.17.255.255",
+            "198.20.0.0",
+            "223.255.255.255",
+            "2003::1",
+            "2a00:1450::1",
+            "3fff::1",
+            "::ffff:192.0.2.2",
+        ] {
+            assert!(is_allowed(ip(good), &own, &settings) && is_public(ip(good), &own, settings.reach), "{good}");
         }
-        for private in ["10.0.0.1", "192.168.1.1", "172.16.0.1", "100.64.0.1", "fd00::1", "::ffff:10.0.0.1"] {
-            assert!(!is_public(ip(private), &own, reach), "{private}");
+        // What is declared is for mail, and never ourselves.
+        settings.private_networks = vec!["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        for declared in ["10.1.2.3", "::ffff:10.1.2.3", "fd00::1"] {
+            assert!(is_allowed(ip(declared), &own, &settings) && !is_public(ip(declared), &own, settings.reach), "{declared}");
         }
-        assert!(is_public(ip("192.0.2.2"), &own, reach));
-        assert!(is_allowed(ip("127.0.0.1"), &own, Reach { loopback: true, ..reach }));
+        assert!(!is_allowed(ip("10.2.0.1"), &own, &settings) && !is_allowed(ip("10.1.2.3"), &[ip("10.1.2.3")], &settings));
+        settings.reach.loopback = true;
+        assert!(is_allowed(ip("127.0.0.1"), &own, &settings));
     }
 
     #[test]

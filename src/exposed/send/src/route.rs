@@ -179,13 +179,15 @@ impl<'a, 'l> Way<'a, 'l> {
                 return self.attempt.host_failed(false, peer.trace(Status(4, 4, 3), "the DNS does not tell its addresses now"));
             }
         };
-        let Some(target) = self.target(domain, host, mx_secure, secure, canonical, &peer).await else { return };
-        let reach = self.settings.reach;
-        let (good, bad): (Vec<IpAddr>, Vec<IpAddr>) = addresses.into_iter().partition(|a| is_allowed(*a, &self.own, reach));
+        let (good, bad): (Vec<IpAddr>, Vec<IpAddr>) = addresses.into_iter().partition(|a| is_allowed(*a, &self.own, self.settings));
         if good.is_empty() {
-            tracing::warn!(host = %host.name, addresses = ?bad, "a mail host at addresses that are never connected to");
-            return self.attempt.host_failed(true, peer.trace(Status(5, 4, 4), "its addresses are none that mail could be sent to"));
+            tracing::warn!(host = %host.name, addresses = ?bad, "no mail goes to this host's addresses; send.private_networks may allow them");
+            // What it says of itself, and as permanent as no address at all: like a null MX (RFC 7505 4), nobody is kept waiting for days.
+            return self
+                .attempt
+                .host_failed(true, peer.trace(Status(5, 4, 4), "its addresses are not public, so no mail can be sent there"));
         }
+        let Some(target) = self.target(domain, host, mx_secure, secure, canonical, &peer).await else { return };
         self.try_target(&target, in_turn(good, &self.settings.random)).await;
     }
 

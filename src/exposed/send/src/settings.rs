@@ -2,7 +2,7 @@
 
 use crate::Limits;
 use pure_addr::Domain;
-use pure_config::{Config, SmarthostName, SmarthostTls, TlsLevel};
+use pure_config::{Config, Network, SmarthostName, SmarthostTls, TlsLevel};
 use pure_smtp::Secret;
 use pure_tlspolicy::Override;
 use rustls::RootCertStore;
@@ -91,6 +91,8 @@ pub struct Settings {
     pub hostname: Domain,
     /// Addresses that connections are made from; of each family the first that can be used.
     pub source_addresses: Vec<IpAddr>,
+    /// Where names of the DNS may lead although it is not public.
+    pub private_networks: Vec<Network>,
     /// By name.
     pub smarthosts: BTreeMap<String, Smarthost>,
     /// What is declared of the TLS of a destination.
@@ -160,6 +162,7 @@ impl Settings {
         Ok(Self {
             hostname: config.hostname.clone(),
             source_addresses: config.send.source_addresses.clone(),
+            private_networks: config.send.private_networks.clone(),
             smarthosts,
             destinations: config.send.destinations.iter().filter_map(|(domain, d)| Some((domain.clone(), level(d)?))).collect(),
             roots,
@@ -205,4 +208,25 @@ fn certificates(path: &Path) -> Result<RootCertStore, SettingsError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
     if roots.is_empty() { Err(SettingsError::Empty(path.to_owned())) } else { Ok(roots) }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Of a host that declares nothing.
+    pub(crate) fn settings() -> Settings {
+        Settings {
+            hostname: Domain::parse("mail.mta.test").unwrap(),
+            source_addresses: Vec::new(),
+            private_networks: Vec::new(),
+            smarthosts: BTreeMap::new(),
+            destinations: BTreeMap::new(),
+            roots: Arc::new(RootCertStore::empty()),
+            max_message: 1 << 20,
+            reach: Reach::default(),
+            limits: Limits::default(),
+            random: Random(Arc::new(|| 0)),
+        }
+    }
 }

@@ -301,6 +301,46 @@ async fn the_dns_decides_where_to() {
     assert_eq!(host.count(), 2);
 }
 
+/// What the DNS can do of attack case SSRF-01: wherever a name or a literal leads, no connection is made to an address that is not public.
+#[tokio::test]
+async fn nothing_leads_inside() {
+    let host = Host::start(any_port(), "", None, false, well_behaved()).await;
+    let strict = || {
+        let mut strict = settings(host.address.port());
+        strict.reach.loopback = false;
+        // Nobody's: a connection that would be tried ends before a packet leaves, and says so.
+        strict.source_addresses = vec!["203.0.113.1".parse().unwrap()];
+        strict
+    };
+    let inside = ["10.1.2.3", "169.254.169.254", "100.64.0.1", "192.168.0.1", "127.0.0.1", "::1", "fd00::1", "fe80::1", "::ffff:127.0.0.1"];
+    let world = World::new(strict());
+    for address in inside {
+        let address: std::net::IpAddr = address.parse().unwrap();
+        world.dns.mx("remote.test", false, &[(10, "mx.remote.test")]);
+        world.dns.address("mx.remote.test", false, address);
+        world.dns.address("implicit.test", false, address);
+        let literal = if address.is_ipv4() { format!("[{address}]") } else { format!("[IPv6:{address}]") };
+        for name in ["remote.test", "implicit.test", &literal] {
+            let report = world.deliver(lease(name, &["a@remote.test"]), b"x\r\n").await;
+            assert_eq!(outcomes(&report), ["F 5.4.4"], "{name} {address}");
+            assert!(trace(&report).text.as_str().contains("not public"), "{report:?}");
+        }
+    }
+    // Another host of the domain may be public: what cannot be used does not speak for it.
+    world.dns.mx("remote.test", false, &[(10, "mx.remote.test"), (20, "dead.remote.test")]);
+    world.dns.say(dns_send::Request::Addresses(domain("dead.remote.test")), dns_send::Response::Unavailable);
+    assert_eq!(outcomes(&world.send(&["a@remote.test"]).await), ["t 4.4.3"]);
+    assert_eq!(host.seen(|s| s.connections), 0);
+
+    // Declared, it is tried.
+    let mut declared = strict();
+    declared.private_networks = vec!["10.1.0.0/16".parse().unwrap()];
+    let world = World::new(declared);
+    let tried = world.deliver(lease("[10.1.2.3]", &["a@remote.test"]), b"x\r\n").await;
+    assert!(outcomes(&tried) == ["t 4.4.1"] && trace(&tried).text.as_str().contains("cannot connect"), "{tried:?}");
+    assert_eq!(outcomes(&world.deliver(lease("[10.2.2.3]", &["a@remote.test"]), b"x\r\n").await), ["F 5.4.4"]);
+}
+
 #[tokio::test]
 async fn connections_are_used_again() {
     let host = Host::start(any_port(), "PIPELINING", None, false, answers(&[("RCPT TO:<b", "550 no")])).await;

@@ -236,6 +236,62 @@ async fn a_policy_that_cannot_be_had_is_reported() {
     assert_eq!((outcomes(&world.send(&["a@remote.test"]).await), host.count()), (vec!["t 4.4.3".to_owned()], 0));
 }
 
+/// Attack case SSRF-02: whatever a policy's server sends later, the policy that was fetched holds; and none makes the fetch long or large.
+#[tokio::test]
+async fn a_remembered_policy_outlives_a_hostile_server() {
+    let authority = Authority::new();
+    let (web, wrong) = (authority.identity("mta-sts.remote.test"), authority.identity("wrong.test"));
+    // Clear text is all this host has: the policy forbids to use it.
+    let host = Host::start(any_port(), "", None, false, well_behaved()).await;
+    let good = Page { server: web.server.clone(), answer: policy("enforce", HOST).into_bytes(), then: Then::Close };
+    let page = Arc::new(std::sync::Mutex::new(good.clone()));
+    let (port, requests) = https_page(page.clone(), loopback(1)).await;
+    let mut given = settings(host.address.port());
+    given.roots = authority.roots();
+    given.reach.https = port;
+    given.limits.fetch = std::time::Duration::from_secs(2);
+    let world = World::remote(given, &host, false);
+    world.dns.address("mta-sts.remote.test", false, loopback(1));
+    world.dns.text(dns_send::Request::MtaSts(domain("remote.test")), "v=STSv1; id=0;");
+    assert_eq!(outcomes(&world.send(&["a@remote.test"]).await), ["t 4.7.4"]);
+
+    let body = |text: &str| format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+    let none = "version: STSv1\r\nmode: none\r\nmax_age: 86400\r\n";
+    let with = |answer: String, then| Page { server: web.server.clone(), answer: answer.into_bytes(), then };
+    let pages = [
+        with("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 10000000000\r\n\r\n".into(), Then::Flood),
+        with("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n2540be400\r\n".into(), Then::Flood),
+        with("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n".into(), Then::Flood),
+        with("HTTP/1.1 200 OK\r\n".into(), Then::Flood),
+        // One of them lasts as long as it is let.
+        with("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 50\r\n\r\nversion".into(), Then::Silence),
+        with(
+            format!("HTTP/1.1 302 Found\r\nLocation: https://mta-sts.remote.test/\r\nContent-Type: text/plain\r\n\r\n{none}"),
+            Then::Close,
+        ),
+        with(body("version: STSv1\r\nmode: enforce\r\nmx: *\r\nmax_age: 86400\r\n"), Then::Close),
+        with(body("version: STSv1\r\nmode: enforce\r\nmax_age: 86400\r\n"), Then::Close),
+        with(body("version: STSv1\r\nmode: none\r\nmax_age: 99999999999999999999\r\n"), Then::Close),
+        with(body("version: STSv1\r\nmode: no\0ne\r\nmax_age: 86400\r\n"), Then::Close),
+        with(body(none).replace("text/plain", "text/html"), Then::Close),
+        Page { server: wrong.server.clone(), ..with(body(none), Then::Close) },
+    ];
+    for (id, hostile) in (1..).zip(pages) {
+        let shown = String::from_utf8_lossy(&hostile.answer).into_owned();
+        *page.lock().unwrap() = hostile;
+        world.dns.text(dns_send::Request::MtaSts(domain("remote.test")), &format!("v=STSv1; id={id};"));
+        let report = world.send(&["a@remote.test"]).await;
+        assert_eq!(outcomes(&report), ["t 4.7.4"], "{shown:?}");
+        assert_eq!(report.tls.last().unwrap().policy, TlsPolicy::MtaSts, "{shown:?}");
+    }
+    assert_eq!(host.count(), 0);
+    assert!(requests.lock().unwrap().len() >= 12);
+    // One that is good again is taken over.
+    *page.lock().unwrap() = with(body(none), Then::Close);
+    world.dns.text(dns_send::Request::MtaSts(domain("remote.test")), "v=STSv1; id=good;");
+    assert_eq!(outcomes(&world.send(&["a@remote.test"]).await), ["D 2.0.0"]);
+}
+
 #[tokio::test]
 async fn require_tls_is_required() {
     let authority = Authority::new();

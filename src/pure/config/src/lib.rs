@@ -12,6 +12,7 @@
 
 mod check;
 mod error;
+mod network;
 mod outbound;
 mod read;
 mod size;
@@ -20,6 +21,7 @@ mod span;
 mod tests;
 
 pub use error::ConfigError;
+pub use network::{InvalidNetwork, Network};
 pub use outbound::*;
 pub use pure_addr::{Address, Domain};
 pub use size::{InvalidSize, Size};

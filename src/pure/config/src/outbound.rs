@@ -1,6 +1,6 @@
 //! What is declared about mail that leaves: `[dns]`, `[send]`, `[dkim]`.
 
-use crate::{Address, Domain};
+use crate::{Address, Domain, Network};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -34,6 +34,8 @@ pub const MAX_ACCOUNT_RATE: u32 = 10_000_000;
 pub const MAX_DNS_SERVERS: usize = 8;
 /// The most source addresses that may be declared.
 pub const MAX_SOURCE_ADDRESSES: usize = 16;
+/// The most private networks that may be declared.
+pub const MAX_PRIVATE_NETWORKS: usize = 64;
 /// The most fingerprints of one destination that may be declared.
 pub const MAX_FINGERPRINTS: usize = 16;
 /// Bytes of a smarthost's name; it goes into a `Text<64>` on the edge to send.
@@ -73,6 +75,8 @@ pub struct SendConfig {
     pub paused: bool,
     /// `source_addresses`: addresses of this host that connections are made from; of each family the first that can be used.
     pub source_addresses: Vec<IpAddr>,
+    /// `private_networks`: that are not public, and where mail hosts are that the DNS names all the same.
+    pub private_networks: Vec<Network>,
     /// `smarthost`: for everything that no domain or sender says otherwise.
     pub smarthost: Option<String>,
     /// `[send.smarthosts.NAME]`.
@@ -102,6 +106,7 @@ impl Default for SendConfig {
         Self {
             paused: false,
             source_addresses: Vec::new(),
+            private_networks: Vec::new(),
             smarthost: None,
             smarthosts: BTreeMap::new(),
             sender_addresses: BTreeMap::new(),

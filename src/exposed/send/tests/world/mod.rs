@@ -310,19 +310,52 @@ pub fn answers(list: &'static [(&'static str, &'static str)]) -> Answers {
 
 /// An HTTPS server that gives everybody this answer.
 pub async fn https(identity: &Identity, at: IpAddr, answer: String) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let page = Arc::new(Mutex::new(Page { server: identity.server.clone(), answer: answer.into_bytes(), then: Then::Close }));
+    https_page(page, at).await
+}
+
+/// What an HTTPS server has for whoever comes next.
+#[derive(Clone)]
+pub struct Page {
+    pub server: Arc<ServerConfig>,
+    pub answer: Vec<u8>,
+    pub then: Then,
+}
+
+/// What follows an answer.
+#[derive(Clone, Copy)]
+pub enum Then {
+    Close,
+    /// The same byte for ever, as fast as it is read.
+    Flood,
+    /// Nothing, for ever.
+    Silence,
+}
+
+/// An HTTPS server whose page may change.
+pub async fn https_page(page: Arc<Mutex<Page>>, at: IpAddr) -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind((at, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (acceptor, seen) = (TlsAcceptor::from(identity.server.clone()), Arc::new(Mutex::new(Vec::new())));
+    let seen = Arc::new(Mutex::new(Vec::new()));
     let requests = seen.clone();
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
-            let Ok(stream) = acceptor.accept(socket).await else { continue };
+            let Page { server, answer, then } = page.lock().unwrap().clone();
+            let Ok(stream) = TlsAcceptor::from(server).accept(socket).await else { continue };
             let mut stream = BufReader::new(stream);
             let mut request = String::new();
             while !request.ends_with("\r\n\r\n") && stream.read_line(&mut request).await.unwrap_or(0) > 0 {}
             requests.lock().unwrap().push(request);
-            let _ = stream.write_all(answer.as_bytes()).await;
-            let _ = stream.shutdown().await;
+            let _ = stream.write_all(&answer).await;
+            match then {
+                Then::Close => _ = stream.shutdown().await,
+                Then::Flood => while stream.write_all(&[b'x'; 16 * 1024]).await.is_ok() {},
+                // Until the client has had enough.
+                Then::Silence => {
+                    let _ = stream.flush().await;
+                    let _ = stream.read_to_end(&mut Vec::new()).await;
+                }
+            }
         }
     });
     (port, seen)
@@ -333,6 +366,7 @@ pub fn settings(smtp: u16) -> Settings {
     Settings {
         hostname: domain("mail.mta.test"),
         source_addresses: Vec::new(),
+        private_networks: Vec::new(),
         smarthosts: BTreeMap::new(),
         destinations: BTreeMap::<Domain, Override>::new(),
         roots: Arc::new(RootCertStore::empty()),

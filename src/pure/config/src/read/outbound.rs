@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{
     Address, DEFAULT_EXPIRE, Destination, DkimConfig, DnsConfig, Domain, MAX_ACCOUNT_RATE, MAX_DESTINATION_CONNECTIONS,
-    MAX_DESTINATION_RATE, MAX_DKIM_ROTATION, MAX_DNS_SERVERS, MAX_EXPIRE, MAX_FINGERPRINTS, MAX_SMARTHOST_NAME, MAX_SMARTHOST_USER,
-    MAX_SOURCE_ADDRESSES, MAX_SPF_MECHANISM, MIN_DKIM_ROTATION, MIN_EXPIRE, MIN_WARN_AFTER, Resolver, SendConfig, SendingLimits, Smarthost,
-    SmarthostName, SmarthostTls, Span, TlsLevel,
+    MAX_DESTINATION_RATE, MAX_DKIM_ROTATION, MAX_DNS_SERVERS, MAX_EXPIRE, MAX_FINGERPRINTS, MAX_PRIVATE_NETWORKS, MAX_SMARTHOST_NAME,
+    MAX_SMARTHOST_USER, MAX_SOURCE_ADDRESSES, MAX_SPF_MECHANISM, MIN_DKIM_ROTATION, MIN_EXPIRE, MIN_WARN_AFTER, Network, Resolver,
+    SendConfig, SendingLimits, Smarthost, SmarthostName, SmarthostTls, Span, TlsLevel,
 };
 use std::{
     collections::BTreeMap,
@@ -62,6 +62,7 @@ impl Reader {
         const KEYS: &[&str] = &[
             "paused",
             "source_addresses",
+            "private_networks",
             "smarthost",
             "smarthosts",
             "senders",
@@ -77,6 +78,7 @@ impl Reader {
         let mut send = SendConfig::default();
         self.set(section, "paused", &mut send.paused, Self::boolean);
         self.set(section, "source_addresses", &mut send.source_addresses, Self::source_addresses);
+        self.set(section, "private_networks", &mut send.private_networks, Self::private_networks);
         if let Some(table) = self.section(section, "smarthosts") {
             send.smarthosts = self.smarthosts(&table);
         }
@@ -124,6 +126,23 @@ impl Reader {
             };
         }
         Some(addresses)
+    }
+
+    fn private_networks(&mut self, item: &Item<'_>) -> Option<Vec<Network>> {
+        const REMEDY: &str = "write a network of other hosts such as \"10.1.0.0/16\" or \"10.1.2.3\"";
+        let mut networks = Vec::new();
+        for item in self.some_of(item, "network", MAX_PRIVATE_NETWORKS, "write a list such as [\"10.1.0.0/16\", \"fd12::/16\"]") {
+            let Some(text) = self.string(&item) else { continue };
+            match text.parse::<Network>() {
+                Ok(network) if networks.contains(&network) => self.fail::<()>(&item, "is already named", "name each network once"),
+                Ok(network) => {
+                    networks.push(network);
+                    None
+                }
+                Err(why) => self.fail(&item, format!("{text:?} {why}"), REMEDY),
+            };
+        }
+        Some(networks)
     }
 
     fn smarthosts(&mut self, section: &Section<'_>) -> BTreeMap<String, Smarthost> {

@@ -31,6 +31,7 @@ pub(super) fn the_example(config: &Config) {
     assert_eq!(config.dns.trust_anchor, Some(PathBuf::from("/etc/postern/root.key")));
     let send = &config.send;
     assert_eq!(send.source_addresses, ["192.0.2.25", "2001:db8::25"].map(|a| a.parse::<IpAddr>().unwrap()));
+    assert_eq!(send.private_networks, ["10.1.0.0/16", "fd12::1"].map(|n| n.parse::<Network>().unwrap()));
     let relay = Smarthost {
         host: SmarthostName::Name(domain("smtp.example.com")),
         port: 587,
@@ -50,6 +51,7 @@ pub(super) fn the_example(config: &Config) {
     // The rest is shown with its default.
     let rest = SendConfig {
         source_addresses: Vec::new(),
+        private_networks: Vec::new(),
         smarthost: None,
         smarthosts: BTreeMap::new(),
         sender_addresses: BTreeMap::new(),
@@ -327,6 +329,14 @@ fn counts_have_limits_and_zero_turns_them_off() {
         (
             "send.source_addresses = [\"192.0.2.1\", \"192.0.2.1\"]",
             "line 2: send.source_addresses[1]: is already named; name each address once",
+        ),
+        (
+            "send.private_networks = [\"10.1.2.3/8\"]",
+            "line 2: send.private_networks[0]: \"10.1.2.3/8\" has bits beyond its prefix; write a network of other hosts such as \"10.1.0.0/16\" or \"10.1.2.3\"",
+        ),
+        (
+            "send.private_networks = [\"10.0.0.1\", \"10.0.0.1/32\"]",
+            "line 2: send.private_networks[1]: is already named; name each network once",
         ),
         ("send.hide_client = 1", "line 2: send.hide_client: is of type integer, not a boolean; write true or false without quotes"),
     ]);
