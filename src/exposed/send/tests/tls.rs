@@ -249,7 +249,7 @@ async fn a_remembered_policy_outlives_a_hostile_server() {
     let mut given = settings(host.address.port());
     given.roots = authority.roots();
     given.reach.https = port;
-    given.limits.fetch = std::time::Duration::from_secs(2);
+    given.limits.fetch = std::time::Duration::from_secs(3);
     let world = World::remote(given, &host, false);
     world.dns.address("mta-sts.remote.test", false, loopback(1));
     world.dns.text(dns_send::Request::MtaSts(domain("remote.test")), "v=STSv1; id=0;");

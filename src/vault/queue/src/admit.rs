@@ -139,7 +139,7 @@ pub(crate) fn admit(
     mut envelope: Envelope,
     submitter: Option<Owner>,
     recipients: Vec<AcceptedRecipient>,
-    rewrite: impl Fn(&Address) -> Option<Address>,
+    mut rewrite: impl FnMut(&Address) -> Option<Address>,
 ) -> Result<Admitted, Refusal> {
     let mut deliveries = Vec::new();
     let (mut accounts, mut elsewhere) = (HashSet::new(), HashSet::new());

@@ -85,6 +85,9 @@ pub const MAX_RETURNED_HEADER: u64 = 64 * 1024;
 pub const MAX_FORWARDS_PER_HOUR: u32 = 1_000;
 /// Alias targets whose forwards are counted at a time.
 pub const MAX_FORWARD_COUNTS: usize = 10_000;
+/// Senders of forwarded mail that are kept because their addresses are too long for SRS; some 40 MiB. When there are more, such mail is
+/// deferred.
+pub const MAX_KEPT_SENDERS: u64 = 100_000;
 /// How often the outcome of TLS negotiations is looked at for reports.
 pub const REPORT_POLL: Duration = Duration::from_secs(15 * 60);
 

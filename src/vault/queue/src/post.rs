@@ -150,6 +150,7 @@ impl Post {
             room: None,
             routes,
             counted: None,
+            kept: Vec::new(),
             answer,
         }])
     }

@@ -11,7 +11,7 @@ use crate::{
     limits::{DISK_CHECK, Limits, MESSAGE_OVERHEAD, STALLED},
     settings::Settings,
     spool::{Accept, Entered, Live, Op, Record, Spool, SpoolFile, sending::Counted},
-    srs,
+    srs::{self, Kept, Origin},
 };
 use pure_addr::{AccountId, Address, Domain, ReversePath};
 use pure_index::MessageIndex;
@@ -83,7 +83,7 @@ impl Core {
 
     /// SRS addresses of ours are known here, all others to the directory.
     async fn resolve(&self, recipient: Recipient, relay: Relay, null: bool) -> Resolution {
-        match self.returns(&recipient, relay, null) {
+        match self.returns(&recipient, relay, null).await {
             Some(resolution) => resolution,
             None => self.directory.resolve(recipient, relay).await,
         }
@@ -102,11 +102,19 @@ impl Core {
     }
 
     /// What an SRS address of a stranger's mail is. It takes reports alone, which have the null reverse-path.
-    fn returns(&self, recipient: &Recipient, relay: Relay, null: bool) -> Option<Resolution> {
+    async fn returns(&self, recipient: &Recipient, relay: Relay, null: bool) -> Option<Resolution> {
         if relay == Relay::Allowed || !srs::is(&recipient.address) {
             return None;
         }
-        let sender = srs::reverse(&self.spool.srs_key, &recipient.address, self.clock.now()).filter(|_| null);
+        let (key, address) = (&self.spool.srs_key, &recipient.address);
+        let sender = match srs::reverse(key, address, self.clock.now()).filter(|_| null) {
+            Some(Origin::Sender(sender)) => Some(sender),
+            Some(Origin::Kept(name)) => match self.spool.ask(|answer| Op::Sender(name, answer)).await {
+                Some(sender) => sender.filter(|sender| srs::is_named(key, address, sender)),
+                None => return Some(Resolution::Unavailable),
+            },
+            None => None,
+        };
         Some(match sender {
             Some(sender) => Resolution::Accepted(AcceptedRecipient::new(recipient.clone(), vec![Target::Remote(sender)])),
             None => Resolution::Unknown,
@@ -161,7 +169,7 @@ impl Core {
         // A large body is on its way to the disk while scan looks at it; what is not admitted leaves no file.
         let early = async { if size > self.limits.inside && !hides { self.write_file(&live, &message).await.map(Some) } else { Ok(None) } };
         let (admitted, file) = tokio::join!(self.admit(*envelope, submitter, &message), early);
-        let (admitted, mut index, sign_as) = admitted?;
+        let Passed { admitted, mut index, sign_as, kept } = admitted?;
         let mut file = file?;
         let received_at = self.clock.now();
         let mut record = Record::new(admitted);
@@ -205,6 +213,7 @@ impl Core {
             room,
             routes,
             counted,
+            kept,
             answer,
         })));
         match committed.await {
@@ -218,12 +227,7 @@ impl Core {
     }
 
     /// Everything that may speak against a message. Scan and the directory work at the same time.
-    async fn admit(
-        &self,
-        envelope: Envelope,
-        submitter: Option<&Owner>,
-        message: &SealedMessage,
-    ) -> Result<(Admitted, Box<MessageIndex>, Option<Domain>), Refusal> {
+    async fn admit(&self, envelope: Envelope, submitter: Option<&Owner>, message: &SealedMessage) -> Result<Passed, Refusal> {
         let relay = if submitter.is_some() { Relay::Allowed } else { Relay::Refused };
         let (index, resolutions) = tokio::join!(self.scan.index(message), self.resolve_all(&envelope, relay));
         let recipients = admit::recipients(resolutions)?;
@@ -239,14 +243,22 @@ impl Core {
         // Nobody vouches for strangers' mail, whatever its From says.
         let sign_as = submitter.and_then(|_| signs_as(&index, &envelope.reverse_path));
         let now = self.clock.now();
+        let mut kept: Vec<Kept> = Vec::new();
         let rewrite = |alias: &Address| {
             let rewritten = srs::rewrite(&self.spool.srs_key, foreign.as_ref()?, &alias.domain, now);
             if rewritten.is_none() {
-                tracing::warn!(sender = foreign.as_ref().map(tracing::field::display), "a reverse-path is too long to be rewritten");
+                tracing::warn!(domain = %alias.domain, "the domain is too long for a rewritten reverse-path");
             }
-            rewritten
+            let srs::Rewritten { path, kept: new } = rewritten?;
+            if let Some(new) = new
+                && !kept.contains(&new)
+            {
+                kept.push(new);
+            }
+            Some(path)
         };
-        Ok((admit::admit(envelope, submitter.cloned(), recipients, rewrite)?, index, sign_as))
+        let admitted = admit::admit(envelope, submitter.cloned(), recipients, rewrite)?;
+        Ok(Passed { admitted, index, sign_as, kept })
     }
 
     /// The reverse-path of a stranger's message that is to be forwarded, when it is not of a domain of ours.
@@ -304,6 +316,16 @@ impl Core {
             Err(_ended) => Err(Refusal::Deferred),
         }
     }
+}
+
+/// A message that may enter.
+struct Passed {
+    admitted: Admitted,
+    index: Box<MessageIndex>,
+    /// For which domain it is to be signed.
+    sign_as: Option<Domain>,
+    /// Senders that its rewritten reverse-paths name.
+    kept: Vec<Kept>,
 }
 
 /// The domain to sign a submission for: that of the author, who was checked to be the account's own, or of its reverse-path.

@@ -547,6 +547,50 @@ async fn forwarded_mail_gets_a_reverse_path_of_ours_and_reports_find_their_way_b
     assert_eq!(world.send.lease(2).0.reverse_path.to_string(), "<alice@mta.test>");
 }
 
+/// RFC 5321 4.5.3.1.1: the rewritten local part has 64 octets at most; who does not fit into that is remembered, also by the next process.
+#[tokio::test]
+async fn a_sender_too_long_to_be_rewritten_is_kept_and_gets_reports() {
+    let world = World::new();
+    let state = world.state("a");
+    let life = world.start(&state);
+    let sender = format!("{}@remote.test", "Long".repeat(16));
+    assert!(matches!(life.submit(envelope(&sender, &["team@mta.test"]), MESSAGE).await, Submitted::Accepted(_)));
+    life.keeps(0).await;
+    let srs = world.send.lease(0).0.reverse_path.address().unwrap().clone();
+    assert!(srs.domain.as_str() == "mta.test" && srs.local.as_str().len() == 24, "{srs}");
+    let srs = srs.to_string();
+    let left = world.killed(&state, "b");
+    life.stop();
+    let life = world.start(&left);
+    // In whatever case others give it back.
+    assert_eq!(life.verdict(&srs.to_lowercase()).await, RecipientVerdict::Accept);
+    assert!(matches!(life.submit(envelope("", &[&srs]), MESSAGE).await, Submitted::Accepted(_)));
+    life.keeps(0).await;
+    assert_eq!(world.send.lease(1).0.recipients[0].address, address(&sender));
+    // Reports alone come back, for a time, and to nobody else.
+    assert_eq!(life.submit(envelope("spam@evil.test", &[&srs]), MESSAGE).await, Submitted::Rejected(Reason::NoRecipient));
+    for forged in [srs.replace("SRS0=", "SRS0=A"), srs.replace("@", "A@"), "SRS0=AAAAAAAAAAAAAAAA=AA@mta.test".into()] {
+        assert_eq!(life.verdict(&forged).await, RecipientVerdict::Unknown, "{forged}");
+    }
+    world.clock.advance(22 * DAY);
+    assert_eq!(life.verdict(&srs).await, RecipientVerdict::Unknown);
+}
+
+/// The second version of the spool, which knew no senders to keep.
+#[tokio::test]
+async fn the_second_version_of_the_spool_goes_on() {
+    let world = World::new();
+    let state = world.state("a");
+    world.start(&state).stop();
+    let db = rusqlite::Connection::open(state.join("queue.db")).unwrap();
+    db.execute_batch("DROP TABLE senders; PRAGMA user_version = 2").unwrap();
+    drop(db);
+    let life = world.start(&state);
+    let sender = format!("{}@remote.test", "x".repeat(60));
+    assert!(matches!(life.submit(envelope(&sender, &["team@mta.test"]), MESSAGE).await, Submitted::Accepted(_)));
+    life.keeps(0).await;
+}
+
 #[tokio::test]
 async fn an_account_that_sends_too_much_is_slowed_down_and_then_held() {
     let world = World::new();
@@ -783,5 +827,5 @@ async fn the_first_version_of_the_spool_goes_on() {
     life.stop();
     let db = rusqlite::Connection::open(state.join("queue.db")).unwrap();
     let version: i64 = db.query_row("PRAGMA user_version", [], |r| r.get(0)).unwrap();
-    assert_eq!(version, 2);
+    assert_eq!(version, 3);
 }

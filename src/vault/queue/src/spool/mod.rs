@@ -21,6 +21,7 @@ pub(crate) mod outgoing;
 mod record;
 mod rows;
 mod schema;
+mod senders;
 pub(crate) mod sending;
 pub(crate) mod tls;
 mod writer;
@@ -35,7 +36,9 @@ use crate::{
     limits::Limits,
     remote::Outbound,
     settings::Settings,
+    srs::Kept,
 };
+use pure_addr::Address;
 use pure_index::MessageIndex;
 use std::{
     io,
@@ -176,6 +179,8 @@ pub(crate) struct Accept {
     pub(crate) routes: Vec<(u32, String)>,
     /// Whose limits it counts against.
     pub(crate) counted: Option<sending::Counted>,
+    /// Senders that its rewritten reverse-paths name.
+    pub(crate) kept: Vec<Kept>,
     /// Said after the commit.
     pub(crate) answer: oneshot::Sender<Entered>,
 }
@@ -298,6 +303,8 @@ pub(crate) enum Op {
         now: i64,
         answer: oneshot::Sender<sending::Allowance>,
     },
+    /// Which sender is kept under this name?
+    Sender(String, oneshot::Sender<Option<Address>>),
     /// Accounts whose owners are to hear that they are held.
     Notices(oneshot::Sender<Vec<sending::Notice>>),
     /// The next report on TLS of days before this one.

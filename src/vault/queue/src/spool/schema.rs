@@ -10,7 +10,7 @@ use std::{collections::HashSet, fs::File, io, path::Path};
 use wire::edge::mail::QueueId;
 
 /// `PRAGMA user_version` of the forms below together.
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
 
 /// States of a row in `deliveries`. A delivery without a row is new and in memory, to an account.
 pub(super) mod state {
@@ -100,6 +100,12 @@ const SECOND: &str = "
     PRAGMA user_version = 2;
 ";
 
+/// From version 2 to version 3: senders that are too long for an SRS address. `day` is when they were first seen, counted from 1970.
+const THIRD: &str = "
+    CREATE TABLE senders (name TEXT PRIMARY KEY, sender TEXT NOT NULL, day INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    PRAGMA user_version = 3;
+";
+
 /// Opens the database and returns it with the first number to give.
 pub(super) fn open(state_dir: &Path, now: i64, files: &Files, settings: &Settings) -> Result<(Connection, u64), OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -139,10 +145,16 @@ pub(super) fn open(state_dir: &Path, now: i64, files: &Files, settings: &Setting
         0 => {
             tx.execute_batch(CREATE)?;
             tx.execute_batch(SECOND)?;
+            tx.execute_batch(THIRD)?;
         }
         1 => {
             tx.execute_batch(SECOND)?;
-            tracing::info!("the spool has the second form now");
+            tx.execute_batch(THIRD)?;
+            tracing::info!("the spool has the third form now");
+        }
+        2 => {
+            tx.execute_batch(THIRD)?;
+            tracing::info!("the spool has the third form now");
         }
         SCHEMA => {}
         other => return Err(OpenError::Schema(other)),

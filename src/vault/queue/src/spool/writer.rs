@@ -4,6 +4,7 @@ use super::{
     Accept, Active, Body, Entered, Files, Inbox, Lease, Numbers, Op, Outlets, Settled, Settles, Shown, Ticket, admin,
     inbox::Taken,
     outgoing, rows, schema,
+    senders::{self, Senders},
     sending::{self, Allowed},
     tls,
 };
@@ -60,6 +61,9 @@ enum Outcome {
     Gone,
     /// Committed, to wait until it is released.
     Held,
+    /// Not taken: too many senders are kept already.
+    NoRoom,
+    Sender(Option<pure_addr::Address>),
     Lease(Lease),
     Floor(u64),
     List(Vec<queue_control::Message>),
@@ -84,11 +88,12 @@ pub(super) struct Writer {
     /// All numbers below are reserved.
     reserved: u64,
     buffer: Vec<u8>,
+    senders: Senders,
 }
 
 impl Writer {
     pub(super) fn new(db: Connection, numbers: Arc<Numbers>, files: Arc<Files>, outlets: Outlets, first: u64) -> Self {
-        Self { db, numbers, files, outlets, reserved: first.saturating_add(RESERVE), buffer: Vec::new() }
+        Self { db, numbers, files, outlets, reserved: first.saturating_add(RESERVE), buffer: Vec::new(), senders: Senders::default() }
     }
 
     pub(super) fn run(mut self, inbox: &Inbox) {
@@ -212,6 +217,7 @@ impl Writer {
                     Outcome::Nothing
                 }
                 Op::Allowance { counted, now, .. } => Outcome::Allowance(sending::allowance(&self.db, counted, *now)?),
+                Op::Sender(name, _) => Outcome::Sender(senders::sender(&self.db, name)?),
                 Op::Notices(_) => Outcome::Notices(sending::notices(&self.db)?),
                 Op::TlsReport { before, now, .. } => Outcome::TlsReport(tls::next(&self.db, *before, *now)?),
                 Op::TlsLater { key, due } => {
@@ -260,6 +266,12 @@ impl Writer {
                 Allowed::No { notice } => return Ok(Outcome::Limited(notice)),
             },
         };
+        for kept in &accept.kept {
+            if !self.senders.keep(&self.db, kept)? {
+                tracing::warn!("too many senders of forwarded mail have long addresses: a message is deferred");
+                return Ok(Outcome::NoRoom);
+            }
+        }
         let id = accept.live.id;
         if id.0 >= self.reserved {
             self.reserved = id.0.saturating_add(RESERVE);
@@ -390,6 +402,9 @@ impl Writer {
                 (Op::Rest { answer, .. }, Outcome::Rests(rests)) => {
                     answer.send(rests).ok();
                 }
+                (Op::Sender(_, answer), Outcome::Sender(sender)) => {
+                    answer.send(sender).ok();
+                }
                 (Op::Notices(answer), Outcome::Notices(notices)) => {
                     answer.send(notices).ok();
                 }
@@ -418,7 +433,7 @@ impl Writer {
 
     /// Answers, and delivers from memory if there is room. True when the disk has to be looked at instead.
     fn accepted(&self, accept: Accept, held: bool) -> bool {
-        let Accept { live, received_at, record, encoded: _, message, file, index, room, routes, counted: _, answer } = accept;
+        let Accept { live, received_at, record, encoded: _, message, file, index, room, routes, counted: _, kept: _, answer } = accept;
         let in_file = file.is_some();
         if let Some(file) = file {
             file.keep();

@@ -52,6 +52,7 @@ fn accept(bench: &Bench, body: &[u8]) -> (Op, oneshot::Receiver<Entered>) {
         room: bench.writer.outlets.budget.take(1),
         routes: vec![],
         counted: None,
+        kept: vec![],
         answer,
     };
     (Op::Accept(Box::new(accept)), receiver)
