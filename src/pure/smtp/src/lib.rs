@@ -27,7 +27,7 @@
 //! | RFC 6152 | 8BITMIME | yes |
 //! | RFC 6531 | SMTPUTF8 | yes |
 //! | RFC 7677 | SCRAM-SHA-256 | as a client of a smarthost |
-//! | RFC 8689 | REQUIRETLS | for submission, and as a client |
+//! | RFC 8689 | REQUIRETLS | yes |
 //! | RFC 9422 | LIMITS | RCPTMAX, as a client |
 
 pub mod client;

@@ -53,6 +53,39 @@ async fn require_tls_and_tls_required_no_are_passed_on() {
     }
 }
 
+/// RFC 8689 4.2.1, 5: what another server asks for holds where an alias leads on, for the report that comes back by SRS, and for our own.
+#[tokio::test]
+async fn require_tls_of_others_is_honoured() {
+    let world = World::new();
+    let life = world.start(&world.state("a"));
+    // One that an alias leads elsewhere, and who takes nothing there.
+    world.send.says("carol@remote.test", &[taken(false), refused()]);
+    for bad in [false, true] {
+        world.send.leases.lock().unwrap().clear();
+        let mut given = envelope("x@remote.test", &["team@mta.test"]);
+        given.require_tls = true;
+        assert!(matches!(life.submit(given, b"From: x@remote.test\r\n\r\nHello.\r\n").await, Submitted::Accepted(_)));
+        life.keeps(0).await;
+        let (forward, _) = world.send.lease(0);
+        assert!(forward.require_tls && forward.reverse_path.to_string().starts_with("<SRS0="), "{forward:?}");
+        if bad {
+            // Our own report: to the stranger, protected alike, with the header alone.
+            let (report, text) = world.send.lease(1);
+            assert!(report.require_tls && report.recipients[0].address == address("x@remote.test"));
+            assert!(text.contains("From: x@remote.test\r\n") && !text.contains("Hello."), "{text}");
+        } else {
+            // The remote's.
+            let srs = forward.reverse_path.address().unwrap().to_string();
+            let mut report = envelope("", &[&srs]);
+            report.require_tls = true;
+            assert!(matches!(life.submit(report, MESSAGE).await, Submitted::Accepted(_)));
+            life.keeps(0).await;
+            let (report, _) = world.send.lease(1);
+            assert!(report.require_tls && report.recipients[0].address == address("x@remote.test"));
+        }
+    }
+}
+
 /// RCPT is refused already, and counts.
 #[tokio::test]
 async fn who_has_sent_too_much_hears_of_it_at_rcpt() {

@@ -107,9 +107,9 @@ impl Session {
         text
     }
 
-    /// RFC 8689 2: within TLS alone. Not to other servers: what comes from outside is for our own mailboxes.
+    /// RFC 8689 2: within TLS alone. What other servers ask for holds where an alias leads on, and for reports.
     fn offers_require_tls(&self) -> bool {
-        self.tls.is_some() && self.settings.role == Role::Submission
+        self.tls.is_some()
     }
 
     fn mail(&mut self, path: ReversePath, ascii: bool, parameters: MailParameters) {

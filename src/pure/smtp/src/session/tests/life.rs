@@ -113,7 +113,7 @@ fn extensions_depend_on_role_tls_and_login() {
     let (bound, unbound) = (Some(Tls { channel_binding: true }), Some(Tls { channel_binding: false }));
     assert_eq!(offered(Role::Mx, None, true), ["STARTTLS"]);
     assert!(offered(Role::Mx, None, false).is_empty());
-    assert!(offered(Role::Mx, bound, true).is_empty());
+    assert_eq!(offered(Role::Mx, bound, true), ["REQUIRETLS"]);
     assert_eq!(offered(Role::Submission, None, true), ["STARTTLS"]);
     assert_eq!(offered(Role::Submission, unbound, true), ["REQUIRETLS", "AUTH PLAIN LOGIN SCRAM-SHA-256"]);
     assert_eq!(offered(Role::Submission, bound, true), ["REQUIRETLS", "AUTH PLAIN LOGIN SCRAM-SHA-256 SCRAM-SHA-256-PLUS"]);
@@ -121,9 +121,15 @@ fn extensions_depend_on_role_tls_and_login() {
     assert!(!peer.expect("EHLO a", "250").contains("AUTH"));
     peer.expect("MAIL FROM:<alice@mta.test> REQUIRETLS", "250");
     // RFC 8689 2: not where it was not offered.
-    let mut stranger = Peer::with(settings(Role::Mx), Some(Tls { channel_binding: true }));
+    let mut stranger = Peer::with(settings(Role::Mx), None);
     stranger.expect("EHLO a", "250");
     stranger.expect("MAIL FROM:<x@evil.test> REQUIRETLS", "555 5.5.4");
+    stranger.expect("MAIL FROM:<x@evil.test>", "250");
+    let mut stranger = Peer::with(settings(Role::Mx), Some(Tls { channel_binding: true }));
+    stranger.expect("HELO a", "250");
+    stranger.expect("MAIL FROM:<x@evil.test> REQUIRETLS", "555 5.5.4");
+    stranger.expect("EHLO a", "250");
+    stranger.expect("MAIL FROM:<x@evil.test> REQUIRETLS", "250");
 }
 
 #[test]
