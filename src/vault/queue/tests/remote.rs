@@ -146,6 +146,39 @@ async fn a_lease_that_was_cut_short_goes_on_at_once() {
     assert_eq!(waiting.status.as_str(), "deferred: no result was reported");
 }
 
+/// Attack case IPC-07: whatever an owned `send` says of a lease, it decides about the recipients of that lease, each once. Another
+/// message, another sender, a further body or a longer lease cannot be written down; and words have their limit.
+#[tokio::test]
+async fn a_send_that_lies_lies_about_its_own_lease_alone() {
+    let world = World::new();
+    let life = world.start(&world.state("a"));
+    let mut session = alice(&life).await;
+    world.send.says("other@other.test", &[later()]);
+    let other = session.accepted(&["other@other.test"]).await;
+    life.tried(other, 1).await;
+    // Of numbers that the lease does not have, for each kind of answer: nobody hears of it, and the recipient waits.
+    for (n, lie) in [taken(true), taken(false), refused(), later(), Outcome::NeedsSevenBit, Outcome::Again].into_iter().enumerate() {
+        *world.send.lies.lock().unwrap() = Some(vec![(1, lie.clone()), (7, lie.clone()), (u32::MAX, lie.clone())]);
+        let id = session.accepted(&[&format!("v{n}@remote.test")]).await;
+        let waiting = life.tried(id, 1).await;
+        assert_eq!(waiting.status.as_str(), "deferred: no result was reported", "{lie:?}");
+        life.change(Action::Delete, Filter { id: Some(id), ..Filter::default() }).await;
+    }
+    assert!(world.store.all().is_empty());
+    // The same recipient failed three times: its sender, and nobody else, hears of it once.
+    *world.send.lies.lock().unwrap() = Some(vec![(0, refused()), (0, refused()), (0, refused())]);
+    session.accepted(&["v@remote.test"]).await;
+    world.store.holds(1).await;
+    life.keeps(1).await;
+    let told: Vec<(u64, usize)> = world.store.all().iter().map(|s| (s.account, text(s).matches("Final-Recipient:").count())).collect();
+    assert_eq!(told, [(1, 1)]);
+    // The other message is as it was.
+    assert_eq!(life.recipients(other).await[0].attempts, 1);
+    // RFC 3464 needs no more: a text of ten mebibytes is not of this edge.
+    let long = wire::encode(&Text::<{ 10 << 20 }>::new("x".repeat(10 << 20)).unwrap()).unwrap();
+    assert!(wire::decode::<Text<500>>(&long).is_err() && wire::decode::<Text<1000>>(&long).is_err());
+}
+
 #[tokio::test]
 async fn a_lease_whose_connection_dies_is_offered_again() {
     let world = World::new();
