@@ -132,7 +132,13 @@ impl<'a> Attempt<'a> {
                 return Served::Used;
             }
             let rest = todo.split_off(todo.len().min(session.recipients()));
-            let mail = self.mail(&todo, message.len());
+            let mail = match self.mail(&todo, message) {
+                Ok(mail) => mail,
+                Err(unsendable) => {
+                    self.unsendable(&unsendable, peer);
+                    return Served::Used;
+                }
+            };
             let dsn = session.offers_dsn();
             // Whoever is offered now is offered again in this session only if the server asks for it.
             let again = match session.transaction(mail, message, self.asker).await {
@@ -255,31 +261,34 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    fn mail(&self, todo: &[usize], size: u64) -> Mail {
+    fn mail(&self, todo: &[usize], message: &Message) -> Result<Mail, Unsendable> {
         let lease = self.lease;
+        let body = match lease.body {
+            // RFC 6152 3: never to a host without 8BITMIME, also when its author's program has not declared it.
+            Body::SevenBit if message.is_eight_bit().map_err(Unsendable::Unreadable)? => pure_smtp::Body::EightBitMime,
+            Body::SevenBit => pure_smtp::Body::SevenBit,
+            Body::EightBitMime => pure_smtp::Body::EightBitMime,
+            Body::BinaryMime => pure_smtp::Body::BinaryMime,
+        };
         let notify = |n: wire::edge::mail::Notify| Notify { success: n.success, failure: n.failure, delay: n.delay };
         let recipients = todo.iter().filter_map(|at| lease.recipients.get(*at)).map(|recipient| Recipient {
             address: recipient.address.clone(),
             notify: recipient.notify.map(notify),
             original: recipient.orcpt.clone().map(|(kind, address)| OriginalRecipient { kind, address }),
         });
-        Mail {
+        Ok(Mail {
             reverse_path: lease.reverse_path.clone(),
             smtputf8: lease.smtputf8,
-            body: match lease.body {
-                Body::SevenBit => pure_smtp::Body::SevenBit,
-                Body::EightBitMime => pure_smtp::Body::EightBitMime,
-                Body::BinaryMime => pure_smtp::Body::BinaryMime,
-            },
+            body,
             ret: lease.ret.map(|ret| match ret {
                 wire::edge::mail::Ret::Full => pure_smtp::Ret::Full,
                 wire::edge::mail::Ret::Headers => pure_smtp::Ret::Headers,
             }),
             envid: lease.envid.clone(),
             require_tls: lease.require_tls,
-            size,
+            size: message.len(),
             recipients: recipients.collect(),
-        }
+        })
     }
 }
 

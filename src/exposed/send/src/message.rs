@@ -1,6 +1,7 @@
 //! The message of a lease: what stands in front, and the sealed rest.
 
-use std::io;
+use crate::limits::BLOCK;
+use std::{io, sync::OnceLock};
 use wire::SealedMessage;
 
 /// See the module.
@@ -8,11 +9,31 @@ use wire::SealedMessage;
 pub(crate) struct Message {
     prefix: Vec<u8>,
     rest: SealedMessage,
+    eight_bit: OnceLock<bool>,
 }
 
 impl Message {
     pub(crate) fn new(prefix: Vec<u8>, rest: SealedMessage) -> Self {
-        Self { prefix, rest }
+        Self { prefix, rest, eight_bit: OnceLock::new() }
+    }
+
+    /// Whether a byte of it is above 127, whatever was declared of it. Looked for once.
+    pub(crate) fn is_eight_bit(&self) -> io::Result<bool> {
+        if let Some(known) = self.eight_bit.get() {
+            return Ok(*known);
+        }
+        let (mut offset, mut buffer) = (0_u64, vec![0; BLOCK]);
+        let found = loop {
+            let count = self.read(&mut buffer, offset)?;
+            if count == 0 {
+                break false;
+            }
+            if !buffer.get(..count).unwrap_or_default().is_ascii() {
+                break true;
+            }
+            offset = offset.saturating_add(count as u64);
+        };
+        Ok(*self.eight_bit.get_or_init(|| found))
     }
 
     /// Bytes as a whole.
@@ -55,6 +76,21 @@ mod tests {
                 all.extend(&buffer[..count]);
             }
             assert_eq!((all.as_slice(), message.len()), (&b"abcdefgh"[..], 8));
+        }
+    }
+
+    #[test]
+    fn a_byte_above_127_is_found_wherever_it_is() {
+        let long = vec![b'x'; 2 * BLOCK];
+        for (prefix, rest, expected) in [
+            (&b"abc"[..], &b"def"[..], false),
+            (b"ab\x80", b"def", true),
+            (b"abc", &[&long[..], b"\xff"].concat(), true),
+            (b"abc", &long, false),
+            (b"", b"", false),
+        ] {
+            let message = Message::new(prefix.to_vec(), MessageWriter::sealed(rest).unwrap());
+            assert_eq!([message.is_eight_bit().unwrap(), message.is_eight_bit().unwrap()], [expected; 2]);
         }
     }
 }

@@ -247,6 +247,8 @@ async fn what_a_host_cannot_take_is_not_mangled() {
     let mut eight = lease("remote.test", &BOTH);
     eight.body = Body::EightBitMime;
     assert_eq!(outcomes(&world.deliver(eight, b"\xc3\xa9\r\n").await), ["7", "7"]);
+    // What nobody declared is not seven bits for that.
+    assert_eq!(outcomes(&world.deliver(lease("remote.test", &BOTH), b"\xc3\xa9\r\n").await), ["7", "7"]);
     let report = world.deliver(lease("remote.test", &BOTH), b"a\nb\r\n").await;
     assert_eq!((outcomes(&report), host.count()), (vec!["F 5.6.0".to_owned(); 2], 0));
 }
