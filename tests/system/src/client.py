@@ -1,7 +1,7 @@
 """A user's and a stranger's mail programs, in the rest of the world. The standard library of Python speaks the protocols.
 
 client.py deliver CA HOST ADDRESS SENDER RECIPIENT        a message from standard input, to port 25 with STARTTLS; prints the reply
-client.py submit  CA HOST ADDRESS USER PASSWORD RECIPIENT   the same to port 465, logged in
+client.py submit  CA HOST ADDRESS USER PASSWORD RECIPIENT...   the same to port 465, logged in
 client.py fetch   CA HOST ADDRESS USER PASSWORD SUBJECT     waits for messages with this subject at port 993; prints them as JSON
 
 Every command tries again until its time is up, as mail programs do; only a server that answers ends it earlier.
@@ -28,16 +28,27 @@ def deliver(message, sender, recipient):
         return transaction(smtp, message, sender, recipient)
 
 
-def submit(message, user, password, recipient):
+def submit(message, user, password, *recipients):
     with smtplib.SMTP_SSL(host, 465, "remote.example.net", timeout=20, context=context) as smtp:
         smtp.login(user, password)
-        return transaction(smtp, message, user, recipient)
+        return transaction(smtp, message, user, *recipients)
 
 
-def transaction(smtp, message, sender, recipient):
-    for code, text in (smtp.ehlo(), smtp.mail(sender), smtp.rcpt(recipient), smtp.data(message)):
-        if code != 250:
-            raise OSError(f"{code} {text}")
+def transaction(smtp, message, sender, *recipients):
+    header = message.partition(b"\r\n\r\n")[0]
+    # RFC 6531 3.1: who writes beyond ASCII in an address or a header says so.
+    options = [] if header.isascii() and "".join(recipients).isascii() else ["SMTPUTF8", "BODY=8BITMIME"]
+    expect(smtp.ehlo())
+    expect(smtp.mail(sender, options))
+    for recipient in recipients:
+        expect(smtp.rcpt(recipient))
+    return expect(smtp.data(message))
+
+
+def expect(reply):
+    code, text = reply
+    if code != 250:
+        raise OSError(f"{code} {text}")
     return text.decode()
 
 

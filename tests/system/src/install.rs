@@ -147,7 +147,12 @@ impl Appliance {
 
     /// A user sends a message through port 465. Returns the reply to it.
     pub fn submit(&self, user: &str, recipient: &str, message: &[u8]) -> Result<String, Failure> {
-        self.client("submit", &[user, PASSWORD, recipient], message)
+        self.submit_to(user, &[recipient], message)
+    }
+
+    /// The same to several recipients at once.
+    pub fn submit_to(&self, user: &str, recipients: &[&str], message: &[u8]) -> Result<String, Failure> {
+        self.client("submit", &[&[user, PASSWORD], recipients].concat(), message)
     }
 
     /// A user reads the messages with this subject through port 993, waiting for the first.

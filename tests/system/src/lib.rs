@@ -20,5 +20,5 @@ pub use failure::{Failure, Reason};
 pub use host::Host;
 pub use install::{ADDRESS, ALICE, Appliance, BOB, DOMAIN, HOSTNAME, PASSWORD};
 pub use root::workspace;
-pub use sending::{PYTHON, World};
+pub use sending::World;
 pub use units::{CONTROL_EDGES, LISTENERS, Listener, OPTIONAL_LISTENERS, SERVICES, Service, unit_files};

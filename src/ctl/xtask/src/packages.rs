@@ -4,7 +4,7 @@ use crate::note;
 use std::{env, path::Path, process::Command};
 
 /// Program, package. The tests of a program that stays missing are skipped, and the summary says so.
-const PROGRAMS: [(&str, &str); 15] = [
+const PROGRAMS: [(&str, &str); 16] = [
     ("swaks", "swaks"),
     ("curl", "curl"),
     ("msmtp", "msmtp"),
@@ -13,6 +13,7 @@ const PROGRAMS: [(&str, &str); 15] = [
     ("python3", "python3"),
     ("dkimverify", "python3-dkim"),
     ("postfix", "postfix"),
+    ("saslpasswd2", "sasl2-bin"),
     ("knotd", "knot"),
     ("kdig", "knot-dnsutils"),
     ("openssl", "openssl"),
