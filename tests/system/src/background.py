@@ -2,14 +2,21 @@
 import os
 import socket
 import sys
+import time
+
+# Seconds for whoever had the address before to end.
+PATIENCE = 20
 
 
 def listen(address, port):
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((address, port))
-    listener.listen(64)
-    return listener
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return socket.create_server((address, port), backlog=64)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 def detach():
