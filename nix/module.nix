@@ -318,8 +318,6 @@ in
       }) users
     );
     users.groups = {
-      # Opens the edges between processes, which only processes of Postern may use.
-      postern = { };
       # Opens the control edges, for operators who are not root.
       postern-admin = { };
     }

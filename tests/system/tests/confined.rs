@@ -1,10 +1,12 @@
 //! Every running process is as confined as the table says. Cases SBX-02 and SBX-08.
 
+#![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, str,
 };
-use system::{ALICE, Appliance, SERVICES, Service};
+use system::{ALICE, Appliance, CONTROL_EDGES, SERVICES, Service};
 
 /// The lines of `/proc/PID/status` by their names.
 fn status(appliance: &Appliance, pid: u32) -> BTreeMap<String, String> {
@@ -12,16 +14,10 @@ fn status(appliance: &Appliance, pid: u32) -> BTreeMap<String, String> {
     text.lines().filter_map(|l| l.split_once(':')).map(|(k, v)| (k.to_owned(), v.trim().to_owned())).collect()
 }
 
-fn group(appliance: &Appliance, name: &str) -> Option<String> {
-    let line = appliance.sh(&format!("getent group {name}")).ok()?;
-    line.split(':').nth(2).map(str::to_owned)
-}
-
 #[test]
 fn no_process_is_root_or_holds_a_capability_and_all_have_filters() {
     let Some(appliance) = Appliance::start().unwrap() else { return };
     let mut users = BTreeSet::new();
-    let edges = group(&appliance, "postern").unwrap();
     for service in SERVICES {
         let status = status(&appliance, appliance.main_pid(service).unwrap());
         let name = service.name;
@@ -32,8 +28,7 @@ fn no_process_is_root_or_holds_a_capability_and_all_have_filters() {
         assert!(gids.len() == 1 && !gids.contains("0"), "{name}: {}", status["Gid"]);
         let mut groups: BTreeSet<&str> = status["Groups"].split_whitespace().collect();
         groups.retain(|g| !gids.contains(g));
-        let expected = if service.calls.is_empty() { BTreeSet::new() } else { BTreeSet::from([edges.as_str()]) };
-        assert_eq!(groups, expected, "{name}");
+        assert_eq!(groups, BTreeSet::new(), "{name}");
         for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
             assert_eq!(status[set], "0000000000000000", "{name}: {set}");
         }
@@ -99,6 +94,30 @@ fn a_process_sees_its_program_four_libraries_and_the_edges_it_calls() {
         let edges = appliance.sh(&format!("ls /proc/{pid}/root/run/postern 2>/dev/null || true")).unwrap();
         assert_eq!(edges.lines().collect::<BTreeSet<_>>(), service.calls.iter().copied().collect(), "{}", service.name);
     }
+}
+
+/// Which sockets below a directory somebody can connect to.
+fn open_to(appliance: &Appliance, user: &str, groups: &str, directory: &str) -> BTreeSet<String> {
+    let look = format!("for edge in {directory}/*/; do if [ -w $edge/sock ]; then basename $edge; fi; done");
+    let script = format!("setpriv --reuid={user} --regid=nogroup --{groups} sh -c '{look}'");
+    appliance.sh(&script).unwrap().lines().filter(|l| *l != "*").map(str::to_owned).collect()
+}
+
+#[test]
+fn no_user_of_the_host_opens_an_edge_and_operators_open_those_for_control() {
+    let Some(appliance) = Appliance::start().unwrap() else { return };
+    let served: BTreeSet<String> = SERVICES.iter().flat_map(|s| s.serves).map(|edge| (*edge).to_owned()).collect();
+    let control: BTreeSet<String> = CONTROL_EDGES.iter().map(|edge| (*edge).to_owned()).collect();
+    for user in ["nobody", "postern-queue"] {
+        for directory in ["/run/postern", "/run/postern-edges"] {
+            assert_eq!(open_to(&appliance, user, "clear-groups", directory), BTreeSet::new(), "{user} in {directory}");
+        }
+    }
+    assert_eq!(open_to(&appliance, "nobody", "groups=postern-admin", "/run/postern"), control);
+    assert_eq!(open_to(&appliance, "nobody", "groups=postern-admin", "/run/postern-edges"), BTreeSet::new());
+    // What is asked above can be answered with yes.
+    let all = ["/run/postern", "/run/postern-edges"].iter().flat_map(|place| open_to(&appliance, "root", "clear-groups", place));
+    assert_eq!(all.collect::<BTreeSet<_>>(), served);
 }
 
 #[test]

@@ -102,6 +102,11 @@ fn values(unit: &str, key: &str) -> BTreeSet<String> {
     assigned.flat_map(str::split_whitespace).map(str::to_owned).collect()
 }
 
+/// Where the directory of an edge is, and the group and mode of its socket.
+fn way_in(edge: &str) -> (&'static str, &'static str, &'static str) {
+    if CONTROL_EDGES.contains(&edge) { ("/run/postern", "postern-admin", "0660") } else { ("/run/postern-edges", "root", "0666") }
+}
+
 fn set(names: impl IntoIterator<Item = impl Into<String>>) -> BTreeSet<String> {
     names.into_iter().map(Into::into).collect()
 }
@@ -133,8 +138,7 @@ fn every_service_is_what_the_table_says() {
         assert_eq!((values(&unit, "User"), values(&unit, "Group")), (user.clone(), user), "{}", service.name);
         let state = if service.state { set([format!("postern/{}", service.name)]) } else { none() };
         assert_eq!(values(&unit, "StateDirectory"), state, "{}", service.name);
-        let groups = if service.calls.is_empty() { none() } else { set(["postern"]) };
-        assert_eq!(values(&unit, "SupplementaryGroups"), groups, "{}: the group opens edges, and nothing else", service.name);
+        assert_eq!(values(&unit, "SupplementaryGroups"), none(), "{}: an edge is opened by being seen", service.name);
         assert_eq!(service.dials_out, ["dns", "send"].contains(&service.name), "{}: nobody else has a network", service.name);
     }
 }
@@ -144,7 +148,7 @@ fn a_service_sees_its_program_the_c_library_the_journal_and_the_edges_it_calls()
     for service in SERVICES {
         let bound = values(&unit(&service.unit()), "BindReadOnlyPaths");
         let libraries = |path: &String| path.starts_with("-/lib") || path.starts_with("-/usr/lib");
-        let expected = service.calls.iter().map(|e| format!("/run/postern/{e}"));
+        let expected = service.calls.iter().map(|e| format!("/run/postern-edges/{e}:/run/postern/{e}"));
         let expected = expected.chain([format!("/usr/lib/postern/{}", service.program), "/run/systemd/journal/socket".into()]);
         let expected = expected.chain(service.reads.iter().map(|file| format!("-{file}")));
         assert_eq!(bound.into_iter().filter(|p| !libraries(p)).collect::<BTreeSet<_>>(), set(expected), "{}", service.name);
@@ -173,12 +177,12 @@ fn every_edge_of_the_code_has_one_server_and_one_socket() {
     for service in SERVICES {
         for edge in service.serves {
             let socket = unit(&format!("postern-{edge}.socket"));
-            assert_eq!(values(&socket, "ListenSequentialPacket"), set([format!("/run/postern/{edge}/sock")]));
+            let (directory, group, mode) = way_in(edge);
+            assert_eq!(values(&socket, "ListenSequentialPacket"), set([format!("{directory}/{edge}/sock")]));
             assert_eq!(values(&socket, "FileDescriptorName"), set([*edge]));
             assert_eq!(values(&socket, "Service"), set([service.unit()]));
-            let group = if CONTROL_EDGES.contains(edge) { "postern-admin" } else { "postern" };
             assert_eq!((values(&socket, "SocketUser"), values(&socket, "SocketGroup")), (set(["root"]), set([group])), "{edge}");
-            assert_eq!(values(&socket, "SocketMode"), set(["0660"]), "{edge}");
+            assert_eq!(values(&socket, "SocketMode"), set([mode]), "{edge}");
         }
     }
 }
@@ -224,8 +228,10 @@ fn the_target_starts_everything_and_there_are_no_other_units() {
 fn directories_exist_for_all_edges_and_roots_and_users_for_all_vaults() {
     let tmpfiles = unit("postern.tmpfiles.conf");
     let sysusers = unit("postern.sysusers.conf");
+    // Nobody but PID 1 passes here, and binds what is below for whom it concerns.
+    assert!(tmpfiles.contains("\nd /run/postern-edges 0700 root root -\n"));
     for edge in EDGES {
-        assert!(tmpfiles.contains(&format!("\nd /run/postern/{edge} 0755 root root -\n")), "{edge}");
+        assert!(tmpfiles.contains(&format!("\nd {}/{edge} 0755 root root -\n", way_in(edge).0)), "{edge}");
     }
     for service in SERVICES {
         assert!(tmpfiles.contains(&format!("\nd /run/postern-root/{} 0755 root root -\n", service.name)), "{}", service.name);
