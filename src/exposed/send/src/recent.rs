@@ -45,6 +45,12 @@ impl Recent {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What of a message's deliveries was delivered.
+    pub(crate) fn known(&self, id: QueueId, numbers: &[u32]) -> Vec<(u32, Outcome)> {
+        let state = self.state();
+        numbers.iter().filter_map(|number| Some((*number, state.delivered.get(&(id, *number))?.clone()))).collect()
+    }
+
     /// Claims what of a lease is still to be done, with what is known of the rest. Waits for another lease that does the same.
     pub(crate) async fn claim(&self, lease: &Lease) -> (Claim, Outcomes) {
         let mut known = Outcomes::new();
@@ -162,6 +168,8 @@ mod tests {
         let (claim, known) = recent.claim(&lease(1, 0..4)).await;
         assert_eq!(claim.keys, [1, 2, 3].map(|n| (QueueId(1), n)));
         assert_eq!(known, Outcomes::from([delivered(0)]));
+        assert_eq!(recent.known(QueueId(1), &[0, 1, 2, 9]), [delivered(0)]);
+        assert_eq!(recent.known(QueueId(2), &[0]), []);
         // Another message is another message.
         assert_eq!(recent.claim(&lease(2, 0..3)).await.1.len(), 0);
     }

@@ -143,8 +143,12 @@ impl Service<SendDeliver> for Sender {
     async fn call(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Reply<SendDeliver>, Error> {
         Ok(Reply::new(match request {
             Request::Deliver(lease) => Response::Report(Box::new(self.deliver(lease, fds).await?)),
+            Request::Known { id, numbers } if fds.is_empty() => {
+                let results = List::new(self.0.recent.known(id, &numbers)).unwrap_or_default();
+                Response::Report(Box::new(Report { results, tls: List::default() }))
+            }
             Request::ReportTo(domain) if fds.is_empty() => self.0.report_to(&domain).await,
-            Request::ReportTo(_) => return Err(Error::Malformed("a descriptor where none may be")),
+            Request::Known { .. } | Request::ReportTo(_) => return Err(Error::Malformed("a descriptor where none may be")),
         }))
     }
 }

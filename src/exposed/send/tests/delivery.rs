@@ -385,7 +385,11 @@ async fn what_is_offered_again_is_not_sent_again() {
     let lease = lease("remote.test", &BOTH);
     let first = world.deliver(lease.clone(), b"Subject: x\r\n\r\n").await;
     assert_eq!(outcomes(&first), ["D 2.0.0", "t 4.0.0"]);
-    // The queue died before it knew. What was not delivered is tried.
+    // The queue died before it knew, and may ask without offering anything.
+    let known = Request::Known { id: lease.id, numbers: List::new(vec![7, 8, 9]).unwrap() };
+    let Response::Report(known) = world.another_client().call(&known, &[]).await.unwrap().body else { panic!() };
+    assert_eq!(known.results.iter().collect::<Vec<_>>(), [&first.results[0]]);
+    // What was not delivered is tried.
     let second = deliver(&world.another_client(), lease, b"Subject: x\r\n\r\n").await;
     assert_eq!(second.results, first.results);
     assert_eq!(host.count(), 1);

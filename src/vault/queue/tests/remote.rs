@@ -128,6 +128,30 @@ async fn what_was_under_way_is_asked_for_first_after_a_restart() {
     assert_eq!(order, [first, first, second]);
 }
 
+/// What only `send` knows is asked for before anything else is needed for it: no keys, no scan.
+#[tokio::test]
+async fn what_was_delivered_for_a_queue_that_ended_is_noted_without_being_offered() {
+    let world = World::new();
+    *world.send.remembers.lock().unwrap() = true;
+    let state = world.state("a");
+    let life = world.start(&state);
+    world.send.gate.close();
+    world.send.says("late@remote.test", &[later()]);
+    let id = alice(&life).await.accepted(&["v@remote.test", "late@remote.test"]).await;
+    soon("the lease", world.send.asked.subscribe().wait_for(|n| *n >= 1)).await.unwrap();
+    let left = world.killed(&state, "b");
+    world.send.gate.open();
+    world.send.has_answered(1).await;
+    life.stop();
+    *world.keys.unavailable.lock().unwrap() = true;
+    let life = world.start(&left);
+    // The one is done; the other is tried when it can be signed.
+    let waiting = life.status(id, "deferred: the message cannot be signed now").await;
+    assert_eq!(waiting.address, address("late@remote.test"));
+    assert_eq!(life.recipients(id).await.len(), 1);
+    assert_eq!((world.send.copies("v@remote.test"), world.send.leases.lock().unwrap().len()), (1, 1));
+}
+
 /// Who was delivered is noted at once; the others are offered again without an interval, but not for ever.
 #[tokio::test]
 async fn a_lease_that_was_cut_short_goes_on_at_once() {

@@ -34,6 +34,14 @@ impl Edge for SendDeliver {
 pub enum Request {
     /// Deliver the message in the sealed memfd: [`Response::Report`].
     Deliver(Box<Lease>),
+    /// What is known of deliveries that were asked for by a queue that ended before it heard: [`Response::Report`], with nothing of those
+    /// that are not known to be delivered.
+    Known {
+        /// The message.
+        id: QueueId,
+        /// Which of its deliveries.
+        numbers: List<u32, MAX_RECIPIENTS>,
+    },
     /// Where reports on TLS go for a domain (RFC 8460 3): [`Response::ReportTo`].
     ReportTo(Domain),
 }
@@ -90,7 +98,7 @@ pub struct LeaseRecipient {
 /// What send may answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Response {
-    /// To [`Request::Deliver`].
+    /// To [`Request::Deliver`] and [`Request::Known`].
     Report(Box<Report>),
     /// To [`Request::ReportTo`]: mail addresses; empty when the domain wants no reports, none when it cannot be known now.
     ReportTo(Option<List<Address, 8>>),

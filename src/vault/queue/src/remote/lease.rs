@@ -19,7 +19,7 @@ use crate::{
 };
 use pure_addr::{Domain, ReversePath};
 use serde_bytes::ByteBuf;
-use std::{collections::HashMap, os::fd::AsFd, sync::Arc};
+use std::{collections::HashMap, os::fd::AsFd, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 use wire::{
     Client, List, SealedMessage,
@@ -31,6 +31,8 @@ use wire::{
     },
 };
 
+/// How long `send` may take to say what it knows; it has it in memory.
+const KNOWN_PATIENCE: Duration = Duration::from_secs(5);
 /// Milliseconds of a day.
 const DAY: i64 = 86_400_000;
 
@@ -99,7 +101,22 @@ impl Sender {
     }
 
     async fn attempt(&self, out: &Outgoing, message: &Arc<SealedMessage>, route: Route) -> Answers {
-        let (mut outcomes, mut tls) = self.offer(out, message, route.clone(), out.record.envelope.body, &out.todo).await?;
+        let mut outcomes = if out.again { self.known(out).await } else { HashMap::new() };
+        let todo: Vec<Todo> = out.todo.iter().filter(|t| !outcomes.contains_key(&t.number)).cloned().collect();
+        if todo.is_empty() {
+            return Ok((outcomes, Vec::new()));
+        }
+        let mut tls = match self.offer(out, message, route.clone(), out.record.envelope.body, &todo).await {
+            Ok((results, tls)) => {
+                outcomes.extend(results);
+                tls
+            }
+            Err(trace) if outcomes.is_empty() => return Err(trace),
+            Err(trace) => {
+                outcomes.extend(todo.iter().map(|t| (t.number, Outcome::Deferred(trace.clone()))));
+                return Ok((outcomes, Vec::new()));
+            }
+        };
         let again: Vec<Todo> =
             out.todo.iter().filter(|t| matches!(outcomes.get(&t.number), Some(Outcome::NeedsSevenBit))).cloned().collect();
         if again.is_empty() {
@@ -121,6 +138,20 @@ impl Sender {
             }
         }
         Ok((outcomes, tls))
+    }
+
+    /// What was delivered for a queue that ended before it heard. Asked before anything is read or signed, which takes long for many:
+    /// as long as only `send` knows, its end makes second copies.
+    async fn known(&self, out: &Outgoing) -> HashMap<u32, Outcome> {
+        let numbers = List::new(out.todo.iter().map(|t| t.number).collect()).unwrap_or_default();
+        match self.send.call_within(KNOWN_PATIENCE, &Request::Known { id: out.id, numbers }, &[]).await.map(|reply| reply.body) {
+            Ok(Response::Report(report)) => {
+                let results = report.results.into_vec().into_iter();
+                results.filter(|(number, _)| out.todo.iter().any(|t| t.number == *number)).collect()
+            }
+            // A process that was started anew knows nothing either.
+            Ok(Response::ReportTo(_)) | Err(_) => HashMap::new(),
+        }
     }
 
     /// One lease.

@@ -54,6 +54,8 @@ pub(crate) struct Outgoing {
     pub(crate) record: Record,
     pub(crate) body: Body,
     pub(crate) todo: Vec<Todo>,
+    /// It was under way when an earlier process ended.
+    pub(crate) again: bool,
     /// Its place in memory, as long as this exists.
     #[expect(dead_code, reason = "given back when dropped")]
     pub(crate) room: Room,
@@ -232,7 +234,7 @@ pub(super) fn take(
 ) -> rusqlite::Result<Taken> {
     let mut taken = Taken::default();
     while taken.leases.len() < limit {
-        let Some(id) = first(db, name, now, which)? else { break };
+        let Some((id, again)) = first(db, name, now, which)? else { break };
         let size: Option<i64> =
             db.prepare_cached("SELECT size FROM messages WHERE id = ?1")?.query_row([rows::stored(id)], |r| r.get(0)).optional()?;
         let Some(size) = size else {
@@ -270,13 +272,13 @@ pub(super) fn take(
             db.prepare_cached("UPDATE deliveries SET state = ?3, next_attempt = NULL WHERE message = ?1 AND number = ?2")?
                 .execute(params![rows::stored(id), number, state::ACTIVE])?;
         }
-        taken.leases.push(Outgoing { id, received_at, record, body, todo, room });
+        taken.leases.push(Outgoing { id, received_at, record, body, todo, again, room });
     }
     Ok(taken)
 }
 
-/// The message to take first.
-fn first(db: &Connection, name: &str, now: i64, which: Which) -> rusqlite::Result<Option<QueueId>> {
+/// The message to take first, and whether it was under way before.
+fn first(db: &Connection, name: &str, now: i64, which: Which) -> rusqlite::Result<Option<(QueueId, bool)>> {
     match which {
         Which::Due => {
             for (until, class) in [FIRST, now].into_iter().flat_map(|until| CLASSES.map(move |class| (until, class))) {
@@ -289,7 +291,7 @@ fn first(db: &Connection, name: &str, now: i64, which: Which) -> rusqlite::Resul
                     .query_row(params![name, class, until], |r| r.get(0))
                     .optional()?;
                 if let Some(id) = id {
-                    return Ok(Some(rows::queue_id(id)));
+                    return Ok(Some((rows::queue_id(id), until == FIRST)));
                 }
             }
             Ok(None)
@@ -303,7 +305,7 @@ fn first(db: &Connection, name: &str, now: i64, which: Which) -> rusqlite::Resul
                 )?
                 .query_row(params![name, expired, late], |r| r.get(0))
                 .optional()?;
-            Ok(id.map(rows::queue_id))
+            Ok(id.map(|id| (rows::queue_id(id), false)))
         }
     }
 }

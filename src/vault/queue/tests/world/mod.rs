@@ -377,6 +377,14 @@ impl Service<SendDeliver> for Send {
                 let to = self.report_to.lock().unwrap().clone();
                 return Ok(Reply::new(send_deliver::Response::ReportTo(to.map(|to| List::new(to).unwrap()))));
             }
+            send_deliver::Request::Known { id, numbers } => {
+                let remembers = *self.remembers.lock().unwrap();
+                let delivered = self.delivered.lock().unwrap();
+                let known = |number: &&u32| remembers && delivered.iter().any(|(i, n, _)| (i, n) == (&id, *number));
+                let results = numbers.iter().filter(known).map(|number| (*number, taken(false))).collect();
+                let report = Report { results: List::new(results).unwrap(), tls: List::default() };
+                return Ok(Reply::new(send_deliver::Response::Report(Box::new(report))));
+            }
             send_deliver::Request::Deliver(lease) => *lease,
         };
         let message = SealedMessage::from_fd(fds.into_iter().next().unwrap(), 1 << 30).unwrap();
