@@ -2,9 +2,11 @@
 
 client.py deliver CA HOST ADDRESS SENDER RECIPIENT        a message from standard input, to port 25 with STARTTLS; prints the reply
 client.py submit  CA HOST ADDRESS USER PASSWORD RECIPIENT...   the same to port 465, logged in
+client.py stream  CA HOST ADDRESS SENDER RECIPIENT SUBJECT  messages without end, numbered in the subject; prints "NUMBER taken", "not" or
+                                                          "refused" for each, the last when any listening port refused a connection
 client.py fetch   CA HOST ADDRESS USER PASSWORD SUBJECT     waits for messages with this subject at port 993; prints them as JSON
 
-Every command tries again until its time is up, as mail programs do; only a server that answers ends it earlier.
+Every command but stream tries again until its time is up, as mail programs do; only a server that answers ends it earlier.
 """
 import imaplib
 import json
@@ -63,6 +65,25 @@ def fetch(user, password, subject):
         return json.dumps([part[1].decode() for part in found if isinstance(part, tuple)])
 
 
+def stream(sender, recipient, subject):
+    number = 0
+    while True:
+        number += 1
+        text = f"From: {sender}\r\nSubject: {subject}\r\nMessage-ID: <{number}@stream>\r\n\r\n{number}\r\n"
+        try:
+            for port in (465, 993):
+                socket.create_connection((address, port), timeout=20).close()
+            deliver(text.encode(), sender, recipient)
+            outcome = "taken"
+        except ConnectionRefusedError:
+            outcome = "refused"
+        except (OSError, smtplib.SMTPException) as error:
+            outcome = f"not {error!r}"
+        print(number, outcome, flush=True)
+
+
+if verb == "stream":
+    stream(*rest)
 message = sys.stdin.buffer.read()
 tries = {"deliver": lambda: deliver(message, *rest), "submit": lambda: submit(message, *rest), "fetch": lambda: fetch(*rest)}
 deadline = time.monotonic() + PATIENCE

@@ -140,6 +140,14 @@ impl Host {
         run(&[&["nsenter", &network, "--"], words].concat(), input)
     }
 
+    /// Starts a command of the machine in the network of the rest of the world; what it writes goes to this file.
+    pub(crate) fn start_remote(&self, words: &[&str], output: File) -> Result<Child, Failure> {
+        let network = format!("--net=/run/netns/{}", self.name);
+        let mut command = Command::new("nsenter");
+        command.args([&network, "--"]).args(words);
+        Ok(command.stdin(Stdio::null()).stdout(output).stderr(Stdio::null()).spawn()?)
+    }
+
     /// Its PID 1, as the machine numbers it.
     pub fn pid(&self) -> u32 {
         self.pid

@@ -1,14 +1,15 @@
 //! The appliance on a host, installed as a package would.
 
 use crate::{
-    Failure, Host, Outcome, SERVICES, Service,
+    Failure, Host, Outcome, SERVICES, Service, Stream,
     command::eventually,
     root::{target, workspace},
     unit_files,
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
     ops::Deref,
     path::{Path, PathBuf},
     time::Duration,
@@ -94,8 +95,7 @@ impl Appliance {
         };
         for program in programs() {
             let name = program.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            let place = if name == "postern" { "/usr/bin" } else { "/usr/lib/postern" };
-            host.put(&format!("{place}/{name}"), &fs::read(program)?, 0o755)?;
+            host.put(&format!("{}/{name}", place(&name)), &fs::read(program)?, 0o755)?;
         }
         host.install_units()?;
         let config = format!("hostname = \"{HOSTNAME}\"\n[domains.\"{DOMAIN}\"]\n[accounts.\"{ALICE}\"]\n[accounts.\"{BOB}\"]\n");
@@ -161,6 +161,26 @@ impl Appliance {
         serde_json::from_str(&messages).map_err(|e| Failure::new(format!("{e}: {messages}")))
     }
 
+    /// A stranger's server that hands over one message after the other, until it is dropped.
+    pub fn stream(&self, recipient: &str, subject: &str) -> Result<Stream, Failure> {
+        let output = self.keep(&format!("stream of {subject}"), b"")?;
+        let (ca, program) = (self.ca.to_string_lossy(), self.ca.with_file_name("client.py"));
+        let program = program.to_string_lossy();
+        let words = ["python3", &program, "stream", &ca, HOSTNAME, ADDRESS, "s@example.net", recipient, subject];
+        Ok(Stream::new(self.start_remote(&words, File::create(&output)?)?, output))
+    }
+
+    /// Puts programs into the place of those that are installed, as an upgrade does: those that run go on.
+    pub fn upgrade(&self, change: impl Fn(Vec<u8>) -> Vec<u8>) -> Result<(), Failure> {
+        for program in programs() {
+            let name = program.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let place = format!("{}/{name}", place(&name));
+            self.put(&format!("{place}.new"), &change(fs::read(&program)?), 0o755)?;
+            self.sh(&format!("mv {place}.new {place}"))?;
+        }
+        Ok(())
+    }
+
     fn client(&self, verb: &str, arguments: &[&str], input: &[u8]) -> Result<String, Failure> {
         let ca = self.ca.to_string_lossy();
         let program = self.ca.with_file_name("client.py");
@@ -184,6 +204,11 @@ fn programs() -> Vec<PathBuf> {
     names.dedup();
     let built = env::var_os("POSTERN_BIN").map_or_else(|| target().join("release"), PathBuf::from);
     names.iter().map(|name| built.join(name)).collect()
+}
+
+/// Where a program is installed.
+fn place(program: &str) -> &'static str {
+    if program == "postern" { "/usr/bin" } else { "/usr/lib/postern" }
 }
 
 /// A certificate of an authority made for this host: the authority's, the chain, the key.

@@ -13,6 +13,7 @@ mod host;
 mod install;
 mod root;
 mod sending;
+mod stream;
 mod units;
 
 pub use command::{Outcome, eventually, run};
@@ -21,4 +22,5 @@ pub use host::Host;
 pub use install::{ADDRESS, ALICE, Appliance, BOB, DOMAIN, HOSTNAME, PASSWORD};
 pub use root::workspace;
 pub use sending::World;
+pub use stream::Stream;
 pub use units::{CONTROL_EDGES, LISTENERS, Listener, OPTIONAL_LISTENERS, SERVICES, Service, unit_files};

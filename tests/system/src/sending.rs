@@ -142,6 +142,11 @@ impl<'a> World<'a> {
         self.wait("an empty queue", || (self.appliance.sh("postern queue list --json").ok()?.trim() == "[]").then_some(()))
     }
 
+    /// Its name server ends, or starts again.
+    pub fn dns(&self, runs: bool) -> Result<(), Failure> {
+        self.script(if runs { "dns-start" } else { "dns-stop" }, &[WORLD]).map(drop)
+    }
+
     /// Its Postfix stops greylisting and refusing.
     pub fn accept(&self) -> Result<(), Failure> {
         self.script("accept", &[]).map(drop)

@@ -6,6 +6,7 @@
 #   world.sh path DIRECTORY ADDRESS MODE   what stands before chance.test, dane.test and policy.test passes everything on, or meddles: path.py
 #   world.sh misbehave DIRECTORY ADDRESS   hosts that misbehave (peer.py), each of a domain and an address of its own
 #   world.sh end DIRECTORY PROGRAM     ends "web", "path" or "peers"
+#   world.sh dns-stop DIRECTORY ADDRESS, and dns-start: nobody answers for the DNS, and somebody does
 #   world.sh stop DIRECTORY
 #
 # good.test's TLSA record is that of the certificate that Postfix shows, bad.test's is another one, plain.test has none, and the signatures
@@ -85,10 +86,7 @@ zone:
     storage: $here/zones
     file: forged.zone
 C
-  knotd -c "$here/dns/knot.conf" -d >"$here/dns/log" 2>&1
-  for _ in $(seq 100); do
-    kdig +short +timeout=1 +retry=0 @"$1" . DNSKEY | grep -q . && break
-  done
+  dns-start "$1"
 }
 
 # Who may log in at the smarthost, each by mechanisms of its own. Debian has Postfix look in this folder and no other.
@@ -167,6 +165,21 @@ start() {
   mail "$address"
   /usr/bin/python3 "$here/web.py" "$address" "$here" 2>"$here/web.log" >"$here/web.pid"
   keymgr -c "$here/dns/knot.conf" . ds
+}
+
+dns-start() {
+  local address=$1
+  knotd -c "$here/dns/knot.conf" -d >>"$here/dns/log" 2>&1
+  for _ in $(seq 100); do
+    kdig +short +timeout=1 +retry=0 @"$address" . DNSKEY | grep -q . && break
+  done
+}
+
+dns-stop() {
+  local pid
+  pid=$(cat "$here/dns/knot.pid")
+  kill "$pid"
+  while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
 }
 
 accept() {
