@@ -1,11 +1,15 @@
-//! What of a vault's file is on the disk, as opposed to what the page cache says of it.
+//! What of a vault's file is on the disk, as opposed to what the page cache and a sync say of it.
 //!
 //! When the kernel cannot write a page it tells whoever syncs next, once, and keeps the page as if it had been written. A process that
 //! ends over that, and the next one that reads the file, would find in it what no power cut leaves. So what an earlier process may have
 //! failed to sync is read from the disk.
+//!
+//! Nor is every sync told. An ext4 that could not write its journal says so to one fsync(2), whoever's that is, and not to syncfs(2): all
+//! later ones succeed, in every process, until something is to be changed (seen on Linux 6.18). So whoever is about to promise something
+//! changes something after the sync, see [`Witness`].
 
 use rustix::{
-    fs::{Advice, Mode, OFlags, fadvise},
+    fs::{Advice, FallocateFlags, Mode, OFlags, fadvise, fallocate, fdatasync},
     io::Errno,
 };
 use std::{
@@ -16,11 +20,41 @@ use std::{
     path::Path,
 };
 
+/// A file without a name, to be changed after a sync.
+#[derive(Debug)]
+pub struct Witness(Option<File>);
+
+impl Witness {
+    /// One in the file system of this directory. Where there are no such files, every sync is believed.
+    pub fn new(dir: &Path) -> Self {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
+        match rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(fd) => Self(Some(File::from(fd))),
+            Err(error) => {
+                tracing::warn!(%error, "a file system that has given up will be noticed late");
+                Self(None)
+            }
+        }
+    }
+
+    /// After a sync that succeeded: an error when the file system had given up before, so that it may have been no sync. A full disk is none.
+    pub fn ask(&self) -> io::Result<()> {
+        let Some(file) = &self.0 else { return Ok(()) };
+        // Room for a byte that is there already, once there is: it takes a transaction to find that out.
+        match fallocate(file, FallocateFlags::KEEP_SIZE, 0, 1) {
+            Ok(()) | Err(Errno::NOSPC | Errno::DQUOT | Errno::OPNOTSUPP) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
 /// Bytes looked at in one go.
 const PIECE: usize = 256 * 1024;
 
-/// The next reading of this file comes from the disk. Pages that still wait to be written stay: the next sync decides about them.
+/// The next reading of this file comes from the disk. What still waits to be written is written first: while a part of a folio is under
+/// way, the kernel keeps all of it, also the part that it could not write. Whether this write succeeds is seen by what is read then.
 pub fn forget(file: impl AsFd) -> io::Result<()> {
+    let _seen_by_reading = fdatasync(&file);
     Ok(fadvise(file, 0, None, Advice::DontNeed)?)
 }
 

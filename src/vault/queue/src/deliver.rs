@@ -32,6 +32,7 @@ use wire::{
     edge::{
         auth_directory::Target,
         mail::{Owner, QueueId},
+        queue_control,
         send_deliver::{Status, Trace},
         store_deliver::{Delivery, DeliveryId, Life, Request, Response, StoreDeliver},
     },
@@ -44,6 +45,8 @@ const SYNC_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::f
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
 /// How long to wait for room in memory at most before looking again.
 const STARVED_PAUSE: Duration = Duration::from_millis(200);
+/// Milliseconds by which a clock that is set back delays what waits, and no more: what it is set back further makes everything due.
+const CLOCK_STEP: i64 = 60_000;
 
 /// Everything that a delivery needs.
 pub(crate) struct Engine {
@@ -352,8 +355,15 @@ impl Engine {
 
     /// Takes what comes due from the disk into memory.
     pub(crate) async fn schedule(self: Arc<Self>, outlets: Outlets) {
+        let mut last = i64::MIN;
         loop {
             let now = self.clock.now();
+            if now.saturating_add(CLOCK_STEP) < last {
+                tracing::warn!(by = last.saturating_sub(now), "the clock went back: everything that waits is tried now");
+                let (action, filter) = (queue_control::Action::Retry, queue_control::Filter::default());
+                self.spool.ask(|answer| Op::Change { action, filter, now, answer }).await;
+            }
+            last = now;
             let Some(lease) = self.spool.ask(|answer| Op::Lease { now, answer }).await else {
                 if self.spool.inbox.has_ended() {
                     return;

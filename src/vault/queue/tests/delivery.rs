@@ -231,6 +231,26 @@ async fn a_full_mailbox_is_tried_again_and_after_five_days_its_sender_is_told() 
     assert!(world.store.all().is_empty());
 }
 
+/// What waits for a time that is far away again is not forgotten until then.
+#[tokio::test]
+async fn a_clock_that_is_set_back_holds_nothing_up() {
+    let world = World::new();
+    let life = world.start(&world.state("a"));
+    world.store.refuse.lock().unwrap().insert(1, Response::OverQuota);
+    world.send.says("slow@remote.test", &[later(), taken(false)]);
+    let id = life.accepted(&["alice@mta.test"]).await;
+    life.status(id, "deferred: the mailbox is full").await;
+    let mut alice = life.login(owner(1, "alice@mta.test")).await.unwrap();
+    let remote = alice.accepted(&["slow@remote.test"]).await;
+    life.tried(remote, 1).await;
+    world.store.refuse.lock().unwrap().clear();
+    world.clock.set_back(Duration::from_secs(3 * 24 * 3600));
+    life.queue().wake();
+    world.store.holds(1).await;
+    life.keeps(0).await;
+    world.send.has_answered(2).await;
+}
+
 /// The administrator raises the quota: the delivery goes with the account as it is now.
 #[tokio::test]
 async fn a_mailbox_that_has_room_again_gets_its_mail() {

@@ -250,7 +250,8 @@ impl Cell {
                 return;
             }
             let email = dirty.email;
-            crate::store::must(tokio::task::spawn_blocking(move || dirty.sync()).await);
+            let witness = store.witness.clone();
+            crate::store::must(tokio::task::spawn_blocking(move || dirty.sync().and_then(|()| witness.ask())).await);
             cell.synced(email);
             store.cleaned(&cell);
         });

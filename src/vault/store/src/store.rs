@@ -6,6 +6,7 @@ use crate::{
     error::Result,
     limits::{CROWD, HOUSEKEEPING, IDLE_ACCOUNT, IDLE_IN_CROWD, MAX_OPEN_ACCOUNTS, SYNC_EACH},
 };
+use jail::disk::Witness;
 use pure_addr::AccountId;
 use std::{
     collections::HashMap,
@@ -69,6 +70,8 @@ pub struct Store {
     accounts: PathBuf,
     /// For one sync of everything.
     root: Arc<File>,
+    /// Whether those syncs were any.
+    pub(crate) witness: Arc<Witness>,
     pub(crate) options: Options,
     cells: Mutex<HashMap<AccountId, Arc<Cell>>>,
     dirty: Mutex<HashMap<AccountId, Arc<Cell>>>,
@@ -95,6 +98,7 @@ impl Store {
         File::open(state)?.sync_all()?;
         Ok(Arc::new(Self {
             root: Arc::new(root),
+            witness: Arc::new(Witness::new(&accounts)),
             accounts,
             options,
             cells: Mutex::default(),
@@ -192,7 +196,8 @@ impl Store {
             }
             let taken: Vec<Dirty> = cells.iter().map(|cell| cell.take_dirty()).collect();
             let root = store.root.clone();
-            must(tokio::task::spawn_blocking(move || Ok(rustix::fs::syncfs(&*root)?)).await);
+            let witness = store.witness.clone();
+            must(tokio::task::spawn_blocking(move || Ok(rustix::fs::syncfs(&*root)?).and_then(|()| witness.ask())).await);
             for (cell, dirty) in cells.iter().zip(taken) {
                 cell.synced(dirty.email);
                 store.cleaned(cell);

@@ -1,7 +1,7 @@
 //! The processes under test: this program, started again, with the store or the queue in it.
 
 use crate::peers::listener;
-use postern_queue::{Options, Queue, SystemClock, limits::Limits, settings::Settings};
+use postern_queue::{Clock, Options, Queue, SystemClock, limits::Limits, settings::Settings};
 use postern_store::{Deliver, Grant, Store};
 use pure_addr::{Address, Domain};
 use std::{
@@ -36,6 +36,22 @@ pub fn start(role: &str, state: &Path, sockets: &Path, number: u64, boot: u64) -
     command.env(NUMBER, number.to_string()).env(BOOT, boot.to_string()).stdout(std::process::Stdio::null()).spawn().unwrap()
 }
 
+/// The machine's clock, and by how many seconds a file says that it is wrong.
+struct WrongClock(PathBuf);
+
+impl Clock for WrongClock {
+    fn now(&self) -> i64 {
+        let wrong: i64 = fs::read_to_string(&self.0).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+        SystemClock.now() + wrong * 1000
+    }
+}
+
+/// The clock of both processes is wrong by so many seconds from now on.
+pub fn turn_clock(sockets: &Path, seconds: i64) {
+    fs::write(sockets.join("clock.new"), seconds.to_string()).unwrap();
+    fs::rename(sockets.join("clock.new"), sockets.join("clock")).unwrap();
+}
+
 fn variable(name: &str) -> u64 {
     env::var(name).unwrap().parse().unwrap()
 }
@@ -43,6 +59,12 @@ fn variable(name: &str) -> u64 {
 pub fn run() {
     let Ok(role) = env::var(ROLE) else { return };
     let (state, sockets) = (PathBuf::from(env::var_os(STATE).unwrap()), PathBuf::from(env::var_os(SOCKETS).unwrap()));
+    // As a vault does, see `jail`.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        std::process::abort();
+    }));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let state = state.join(&role);
     fs::create_dir_all(&state).unwrap();
@@ -56,7 +78,9 @@ pub fn run() {
 
 async fn store(state: &Path, sockets: &Path) {
     let scan = Client::new(sockets.join("scan-store"));
-    let options = postern_store::Options::new(32 << 20, Life(variable(NUMBER)), Some(variable(BOOT)), scan);
+    let mut options = postern_store::Options::new(32 << 20, Life(variable(NUMBER)), Some(variable(BOOT)), scan);
+    let clock = WrongClock(sockets.join("clock"));
+    options.clock = Arc::new(move || clock.now().div_euclid(1000));
     let store = Store::open(state, options).unwrap();
     let deliver = listener(&sockets.join("store-deliver"));
     let grant = listener(&sockets.join("store-grant"));
@@ -84,7 +108,7 @@ async fn queue(state: &Path, sockets: &Path) {
             postmaster: Address::parse("postmaster@mta.test").unwrap(),
             hide_client: BTreeMap::new(),
         },
-        clock: Arc::new(SystemClock),
+        clock: Arc::new(WrongClock(sockets.join("clock"))),
         random: Arc::new(move || number),
         limits: Limits { free_disk: 0, sync_delay: Duration::from_millis(20), ..Limits::default() },
     })

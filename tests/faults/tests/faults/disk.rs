@@ -1,4 +1,4 @@
-//! A small file system in an image, whose power can be cut.
+//! A small file system in an image, whose power can be cut, and which can fail.
 
 use std::{
     fs,
@@ -9,6 +9,10 @@ use std::{
 
 /// Bytes of the file system.
 const SIZE: u64 = 64 * 1024 * 1024;
+/// The same of what holds the image, while nothing is wrong with it.
+const ROOM: u64 = 2 * SIZE;
+/// What is written and allocated at a time, at least.
+const BLOCK: u64 = 4096;
 /// Where images lie: in memory, where there is such a place, so that a sync costs nothing.
 const PLACES: [&str; 2] = ["/dev/shm", "/tmp"];
 
@@ -31,15 +35,23 @@ impl Disk {
     pub fn new() -> Self {
         let place = PLACES.into_iter().find(|place| Path::new(place).is_dir()).unwrap();
         let disk = Self { dir: tempfile::tempdir_in(place).unwrap(), cuts: 0 };
+        fs::create_dir(disk.below()).unwrap();
+        let size = format!("size={ROOM}");
+        assert!(succeeds(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(disk.below())), "mount tmpfs");
         fs::File::create(disk.image()).unwrap().set_len(SIZE).unwrap();
-        assert!(succeeds(Command::new("mkfs.ext4").args(["-q", "-F", "-J", "size=4"]).arg(disk.image())), "mkfs.ext4");
+        assert!(succeeds(Command::new("mkfs.ext4").args(["-q", "-F", "-b", "4096", "-J", "size=4"]).arg(disk.image())), "mkfs.ext4");
         fs::create_dir(disk.path()).unwrap();
         disk.mount();
         disk
     }
 
+    /// What holds the image.
+    fn below(&self) -> PathBuf {
+        self.dir.path().join("below")
+    }
+
     fn image(&self) -> PathBuf {
-        self.dir.path().join(format!("image-{}", self.cuts))
+        self.below().join(format!("image-{}", self.cuts))
     }
 
     /// Where it is mounted.
@@ -52,6 +64,15 @@ impl Disk {
         let mut command = Command::new("mount");
         command.args(["-o", "loop,commit=900,noatime"]).arg(self.image()).arg(self.path());
         assert!(succeeds(&mut command), "mount");
+        // What is written at a time lies in one page of what holds the image: the loop device says of a write that was done in part that it
+        // was done, which no disk does.
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let path = self.path();
+        let device = mounts.lines().map(|line| line.split(' ')).find_map(|mut fields| {
+            let device = fields.next()?;
+            (fields.next()? == path.to_str()?).then_some(device.strip_prefix("/dev/")?)
+        });
+        fs::write(format!("/sys/block/{}/queue/max_sectors_kb", device.unwrap()), "4").unwrap();
     }
 
     fn umount(&self) {
@@ -72,8 +93,53 @@ impl Disk {
         self.umount();
         fs::remove_file(self.image()).unwrap();
         self.cuts += 1;
-        fs::write(self.image(), image).unwrap();
+        // What was never written is not there, see [`Self::break_new_blocks`].
+        let file = fs::File::create(self.image()).unwrap();
+        file.set_len(SIZE).unwrap();
+        for (block, at) in image.chunks(BLOCK as usize).zip((0..).step_by(BLOCK as usize)).filter(|(b, _)| *b != [0; BLOCK as usize]) {
+            file.write_all_at(block, at).unwrap();
+        }
         self.mount();
+    }
+
+    /// From now on whatever is asked of it fails with EIO, and what was not synced is gone; see [`Self::mount_again`].
+    pub fn fail(&self) {
+        // FS_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH, `fs/ext4/ext4.h`.
+        const SCRIPT: &str = "import fcntl, os, struct, sys\n\
+            fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack('I', 2))";
+        assert!(succeeds(Command::new("python3").args(["-c", SCRIPT]).arg(self.path())), "FS_IOC_SHUTDOWN");
+    }
+
+    /// A file system that has given up is mounted again, as after a start of the machine. Nobody may use it now.
+    pub fn mount_again(&self) {
+        self.umount();
+        // It repairs what a crash leaves; 1 is that it did (fsck(8)).
+        let status = Command::new("e2fsck").arg("-fy").arg(self.image()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        assert!(status.code().is_some_and(|code| code <= 1), "e2fsck: {status}");
+        self.mount();
+    }
+
+    /// All blocks but those that were written before, and so many more, fail when they are written, until [`Self::mend_blocks`].
+    pub fn break_new_blocks(&self, but: u64) {
+        let stat = rustix::fs::statvfs(self.below()).unwrap();
+        let used = (stat.f_blocks - stat.f_bfree) * stat.f_frsize;
+        self.limit(used + but * BLOCK);
+    }
+
+    pub fn mend_blocks(&self) {
+        self.limit(ROOM);
+    }
+
+    fn limit(&self, size: u64) {
+        let size = format!("remount,size={size}");
+        assert!(succeeds(Command::new("mount").args(["-o", &size]).arg(self.below())), "{size}");
+    }
+
+    /// Whether it still takes what it is given.
+    pub fn is_sound(&self) -> bool {
+        let file = self.path().join("probe");
+        let written = fs::write(&file, b"probe").and_then(|()| fs::File::open(&file)?.sync_all());
+        written.and_then(|()| fs::remove_file(&file)).is_ok()
     }
 
     /// Changes bytes on the disk, wherever they are, behind the back of the file system.
@@ -98,7 +164,9 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+        for mounted in [self.path(), self.below()] {
+            let _ = Command::new("umount").arg("-l").arg(mounted).status();
+        }
     }
 }
 

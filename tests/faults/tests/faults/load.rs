@@ -1,8 +1,10 @@
 //! The load, and what is expected of it.
 
 use crate::{
-    Fault, Random, child,
+    Random, child,
     disk::Disk,
+    fault::{self, Fault, Role},
+    number,
     peers::{self, NAMES, address, owner},
 };
 use pure_addr::{MailboxName, ReversePath, Text};
@@ -34,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(10);
 /// Bytes that a full disk has left.
 const LEFT: u64 = 300 * 1024;
+/// How often those that ended are started again, and asked whether they do their work.
+const AGAIN: Duration = Duration::from_millis(100);
 /// Where APPEND puts messages.
 const APPENDED: &str = "Sent";
 
@@ -65,6 +69,8 @@ pub struct World {
     /// Processes started so far.
     started: u64,
     boot: u64,
+    /// Something happened over which a process may end, also later: an error of a disk is told to whoever syncs next.
+    hurt: bool,
     /// Which message was seen under which account, mailbox, UIDVALIDITY and UID.
     seen: BTreeMap<(&'static str, &'static str, u32, u32), usize>,
 }
@@ -99,20 +105,15 @@ impl World {
             answered: Notify::new(),
         });
         let seen = BTreeMap::new();
-        let mut world = Self { seed, disk, sockets, store: None, queue: None, clients, started: seed << 16, boot: 1, seen };
+        let (started, boot) = (seed << 16, 1);
+        let mut world = Self { seed, disk, sockets, store: None, queue: None, clients, started, boot, hurt: false, seen };
         world.start().await;
         world
     }
 
     /// Starts what does not run.
     async fn start(&mut self) {
-        let (state, sockets) = (self.disk.path(), self.sockets.path());
-        for (role, slot) in [("store", &mut self.store), ("queue", &mut self.queue)] {
-            if slot.is_none() {
-                self.started += 1;
-                *slot = Some(child::start(role, &state, sockets, self.started, self.boot));
-            }
-        }
+        self.spawn();
         let ready = async {
             loop {
                 let list = queue_control::Request::List { after: QueueId(0), filter: queue_control::Filter::default() };
@@ -126,10 +127,51 @@ impl World {
         within("a start", ready).await;
     }
 
+    fn spawn(&mut self) {
+        let (state, sockets) = (self.disk.path(), self.sockets.path());
+        for (role, slot) in [("store", &mut self.store), ("queue", &mut self.queue)] {
+            if slot.is_none() {
+                self.started += 1;
+                *slot = Some(child::start(role, &state, sockets, self.started, self.boot));
+            }
+        }
+    }
+
+    /// Starts those that ended, and asks everybody for their work until it is done: whatever is still to be told of an earlier error
+    /// comes out.
+    async fn recover(&mut self) {
+        let work = async {
+            let mut todo: Vec<(&str, &str)> = NAMES.iter().flat_map(|name| [(*name, APPENDED), (*name, "INBOX")]).collect();
+            loop {
+                for slot in [&mut self.store, &mut self.queue] {
+                    slot.take_if(|child| child.try_wait().unwrap().is_some());
+                }
+                self.spawn();
+                let mut rest = Vec::new();
+                for (name, mailbox) in todo {
+                    if !self.clients.hand_in(&[(name, mailbox)]).await {
+                        rest.push((name, mailbox));
+                    }
+                }
+                if rest.is_empty() && self.clients.spool_is_empty().await {
+                    return;
+                }
+                todo = rest;
+                tokio::time::sleep(AGAIN).await;
+            }
+        };
+        within("recovery", work).await;
+    }
+
+    fn process(&self, role: Role) -> &Child {
+        let slot = if role == Role::Store { &self.store } else { &self.queue };
+        slot.as_ref().expect("it runs")
+    }
+
     fn kill(&mut self, store: bool, queue: bool) {
         for (slot, dies) in [(&mut self.store, store), (&mut self.queue, queue)] {
             if let Some(mut child) = slot.take_if(|_| dies) {
-                assert_eq!(child.try_wait().unwrap(), None, "seed {}: a process ended by itself", self.seed);
+                assert!(child.try_wait().unwrap().is_none() || self.hurt, "seed {}: a process ended by itself", self.seed);
                 child.kill().unwrap();
                 child.wait().unwrap();
             }
@@ -139,8 +181,13 @@ impl World {
     /// Hands in messages; when `after` of them were answered, it happens.
     pub async fn load(&mut self, random: &mut Random, messages: usize, after: usize, fault: Fault) {
         eprintln!("  {messages} messages, {fault:?} after {after}");
-        if matches!(fault, Fault::FullDisk) {
-            self.disk.fill(LEFT);
+        self.hurt |= fault.may_end_a_process();
+        match fault {
+            Fault::FullDisk => self.disk.fill(LEFT),
+            Fault::BadBlocks(but) => self.disk.break_new_blocks(but),
+            Fault::Descriptors(role, more) => fault::limit_descriptors(self.process(role), more),
+            Fault::Memory(role, more) => fault::limit_memory(self.process(role), more),
+            _ => {}
         }
         self.clients.answers.store(0, Ordering::Relaxed);
         let mut tasks = JoinSet::new();
@@ -151,16 +198,8 @@ impl World {
             let mut to: Vec<_> = [first, second].into_iter().map(|n| (n, if append { APPENDED } else { "INBOX" })).collect();
             to.dedup();
             to.truncate(if append { 1 } else { 2 });
-            let tag = {
-                let mut sent = clients.sent.lock().unwrap();
-                let tag = sent.len() + 1;
-                sent.insert(tag, Sent { to: to.clone(), answered: false });
-                tag
-            };
             tasks.spawn(async move {
-                let answered = if append { clients.append(tag, first).await } else { clients.submit(tag, &to).await };
-                if answered {
-                    clients.sent.lock().unwrap().get_mut(&tag).unwrap().answered = true;
+                if clients.hand_in(&to).await {
                     clients.answers.fetch_add(1, Ordering::Relaxed);
                     clients.answered.notify_one();
                 }
@@ -183,7 +222,10 @@ impl World {
             Fault::KillStore | Fault::KillStoreThenCut => self.kill(true, false),
             Fault::KillQueue => self.kill(false, true),
             Fault::KillBoth | Fault::PowerCut => self.kill(true, true),
-            Fault::FullDisk => {}
+            Fault::DiskFails => self.disk.fail(),
+            Fault::Stop(role) => self.stop(role).await,
+            Fault::Clock(wrong) => child::turn_clock(self.sockets.path(), wrong),
+            Fault::FullDisk | Fault::BadBlocks(_) | Fault::Descriptors(..) | Fault::Memory(..) => {}
         }
         within("the end of the load", async { while tasks.join_next().await.is_some() {} }).await;
         if matches!(fault, Fault::KillStoreThenCut) {
@@ -197,10 +239,37 @@ impl World {
                 self.boot += 1;
             }
             Fault::FullDisk => self.disk.make_room(),
+            Fault::DiskFails => {
+                self.kill(true, true);
+                self.disk.mount_again();
+                self.boot += 1;
+            }
+            Fault::BadBlocks(_) => {
+                self.disk.mend_blocks();
+                if !self.disk.is_sound() {
+                    self.kill(true, true);
+                    self.disk.mount_again();
+                    self.boot += 1;
+                }
+            }
+            Fault::Descriptors(role, _) | Fault::Memory(role, _) => fault::unlimit(self.process(role)),
             _ => {}
+        }
+        if self.hurt {
+            self.recover().await;
         }
         self.start().await;
         self.look().await;
+    }
+
+    /// One of them stands still, the other does its work all the same, and what was asked of the first is done when it goes on.
+    async fn stop(&mut self, role: Role) {
+        fault::stop(self.process(role), true);
+        let mailbox = if role == Role::Store { "INBOX" } else { APPENDED };
+        let answered = within("work while another stands still", self.clients.hand_in(&[(NAMES[0], mailbox)])).await;
+        assert!(answered, "seed {}: refused since another stands still", self.seed);
+        tokio::time::sleep(Duration::from_secs(number("POSTERN_FAULTS_STOPPED", 0))).await;
+        fault::stop(self.process(role), false);
     }
 
     /// What is in all mailboxes now: how often each message is in each of them.
@@ -224,7 +293,7 @@ impl World {
         found
     }
 
-    /// Waits until the spool is empty.
+    /// Waits until the spool is empty. Nobody may have ended.
     async fn rest(&self) {
         within("an empty spool", async {
             while !self.clients.spool_is_empty().await {
@@ -273,6 +342,24 @@ fn databases(state: &std::path::Path) -> Vec<std::path::PathBuf> {
 }
 
 impl Clients {
+    /// Hands in a message for these mailboxes: by APPEND if it is the one for that. Whether it was taken.
+    async fn hand_in(&self, to: &[(&'static str, &'static str)]) -> bool {
+        let tag = {
+            let mut sent = self.sent.lock().unwrap();
+            let tag = sent.len() + 1;
+            sent.insert(tag, Sent { to: to.to_vec(), answered: false });
+            tag
+        };
+        let taken = match to {
+            [(account, APPENDED)] => self.append(tag, account).await,
+            _ => self.submit(tag, to).await,
+        };
+        if taken {
+            self.sent.lock().unwrap().get_mut(&tag).unwrap().answered = true;
+        }
+        taken
+    }
+
     async fn submit(&self, tag: usize, to: &[(&str, &str)]) -> bool {
         let recipients = to.iter().map(|(name, _)| Recipient { address: address(name), notify: None, orcpt: None }).collect();
         let envelope = Box::new(Envelope {
@@ -342,9 +429,11 @@ impl Clients {
 
     async fn spool_is_empty(&self) -> bool {
         let request = queue_control::Request::List { after: QueueId(0), filter: queue_control::Filter::default() };
-        match self.control.call(&request, &[]).await.unwrap().body {
-            queue_control::Response::Messages(list) => list.is_empty(),
-            other => panic!("{other:?}"),
+        match self.control.call(&request, &[]).await.map(|reply| reply.body) {
+            Ok(queue_control::Response::Messages(list)) => list.is_empty(),
+            Ok(other) => panic!("{other:?}"),
+            // Not now.
+            Err(_) => false,
         }
     }
 }

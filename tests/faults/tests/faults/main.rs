@@ -1,5 +1,5 @@
-//! Faults under load: the store and the queue, each a process of its own on a small file system, are killed, lose their power and
-//! find their disk full, in an order that a seed decides.
+//! Faults under load: the store and the queue, each a process of its own on a small file system, are killed, stopped, lose their power,
+//! find their disk full or broken, run out of descriptors and memory, and have their clocks set, in an order that a seed decides.
 //!
 //! What must hold, whatever happens:
 //!
@@ -9,17 +9,23 @@
 //! * the databases are sound, the counters of the mailboxes are those of their messages, and the spool is empty in the end;
 //! * everything goes on without hands.
 //!
-//! A power cut is a copy of the file system's image: what no sync had forced out is in the page cache and not in the image. It needs root
-//! and loop devices, and happens in a mount namespace of its own.
+//! A power cut is a copy of the file system's image: what no sync had forced out is in the page cache and not in the image. A broken disk is
+//! one that answers everything with EIO, or one whose new blocks cannot be written, so that what was written before a sync is there in part.
+//! It needs root and loop devices, and happens in a mount namespace of its own.
+//!
+//! A process that has no disk, memory or descriptors may end, and is started again, as systemd does; from any other fault it must not.
 //!
 //! `POSTERN_FAULTS_SCHEDULES` is how many schedules are run, `POSTERN_FAULTS_SEED` the first one's seed; a failure names its own.
+//! `POSTERN_FAULTS_STOPPED` is for how many seconds a process that is stopped stays so, beside what the test does meanwhile.
 
 mod child;
 mod disk;
+mod fault;
 mod load;
 mod peers;
 
 use disk::Disk;
+use fault::Fault;
 use load::World;
 use std::{env, process::Command};
 
@@ -50,18 +56,6 @@ impl Random {
     }
 }
 
-/// What befalls them.
-#[derive(Debug, Clone, Copy)]
-enum Fault {
-    KillStore,
-    KillQueue,
-    KillBoth,
-    PowerCut,
-    /// The store is killed and started again; the power is cut as soon as the spool is empty.
-    KillStoreThenCut,
-    FullDisk,
-}
-
 #[test]
 fn nothing_accepted_is_lost_or_doubled_whatever_fails() {
     if env::var_os(INSIDE).is_none() {
@@ -80,7 +74,7 @@ fn in_own_namespace(test: &str) {
     if !rustix::process::geteuid().is_root() {
         return test_support::skip("file systems are mounted by root alone");
     }
-    for program in ["unshare", "mount", "umount", "mkfs.ext4"] {
+    for program in ["unshare", "mount", "umount", "mkfs.ext4", "e2fsck", "python3"] {
         if test_support::need(program).is_none() {
             return;
         }
@@ -98,14 +92,7 @@ async fn schedule(seed: u64) {
     let mut random = Random::new(seed);
     let mut world = World::new(seed).await;
     for _ in 0..FAULTS {
-        let fault = match random.below(10) {
-            0 | 1 => Fault::KillStore,
-            2 => Fault::KillQueue,
-            3 => Fault::KillBoth,
-            4 => Fault::FullDisk,
-            5 | 6 => Fault::KillStoreThenCut,
-            _ => Fault::PowerCut,
-        };
+        let fault = Fault::any(&mut random);
         let messages = random.below(BETWEEN) + 1;
         let after = random.below(messages + 1);
         world.load(&mut random, messages, after, fault).await;
@@ -128,6 +115,34 @@ fn the_disk_is_believed_and_not_the_page_cache() {
     assert_eq!(std::fs::read(&file).unwrap(), b"what was written");
     assert!(jail::disk::reread(&file).unwrap());
     assert_eq!(std::fs::read(&file).unwrap(), b"what is on disk ");
+}
+
+/// A journal that could not be written: the second sync is told that all is well, and the witness is not.
+#[test]
+fn a_file_system_that_has_given_up_is_noticed_by_everybody() {
+    if env::var_os(INSIDE).is_none() {
+        return in_own_namespace("a_file_system_that_has_given_up_is_noticed_by_everybody");
+    }
+    let disk = Disk::new();
+    let witness = jail::disk::Witness::new(&disk.path());
+    let files: Vec<_> = (0..2).map(|n| std::fs::File::create(disk.path().join(n.to_string())).unwrap()).collect();
+    let write = |file: &std::fs::File| std::os::unix::fs::FileExt::write_all_at(file, b"text", 0);
+    for file in &files {
+        write(file).unwrap();
+        file.sync_all().unwrap();
+        witness.ask().unwrap();
+    }
+    disk.break_new_blocks(0);
+    for name in 0..100 {
+        std::fs::create_dir(disk.path().join(format!("dir-{name}"))).unwrap();
+    }
+    for file in &files {
+        write(file).unwrap();
+    }
+    // What the second is told is the kernel's affair; it was `Ok` when this was written.
+    assert!(files[0].sync_all().is_err());
+    eprintln!("the second is told {:?}", files[1].sync_all());
+    assert!(witness.ask().is_err());
 }
 
 /// Not a test: what the processes under test run, see [`child`].

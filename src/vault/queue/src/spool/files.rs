@@ -1,5 +1,6 @@
 //! Large bodies: one file each, named by the number of its message, in the directory `spool`.
 
+use jail::disk::Witness;
 use rustix::fs::{Mode, OFlags, openat, unlinkat};
 use std::{
     fs::File,
@@ -17,6 +18,7 @@ const CHUNK: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Files {
     dir: OwnedFd,
+    witness: Witness,
 }
 
 impl Files {
@@ -29,7 +31,7 @@ impl Files {
         let dir = rustix::fs::open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?;
         // The directory itself must be there after a power cut, too.
         File::open(state)?.sync_all()?;
-        Ok(Arc::new(Self { dir }))
+        Ok(Arc::new(Self { dir, witness: Witness::new(&path) }))
     }
 
     /// Writes a body and syncs it. The name is durable after [`Self::sync`].
@@ -46,6 +48,11 @@ impl Files {
     /// Makes names that were added durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.dir)?)
+    }
+
+    /// After everything was synced that is to be promised: whether that can be believed.
+    pub(crate) fn witness(&self) -> io::Result<()> {
+        self.witness.ask()
     }
 
     /// The body as a new sealed message.

@@ -158,6 +158,7 @@ impl Writer {
         let result = self.apply_all(ops);
         let result = result.and_then(|outcomes| {
             self.db.prepare_cached("COMMIT")?.execute([])?;
+            self.files.witness()?;
             Ok(outcomes)
         });
         if result.is_err() && !self.db.is_autocommit() {

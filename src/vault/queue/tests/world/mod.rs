@@ -438,6 +438,9 @@ impl TestClock {
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(by.as_millis() as i64, Ordering::Relaxed);
     }
+    pub fn set_back(&self, by: Duration) {
+        self.0.fetch_sub(by.as_millis() as i64, Ordering::Relaxed);
+    }
 }
 
 impl Clock for TestClock {
