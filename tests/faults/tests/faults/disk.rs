@@ -121,18 +121,20 @@ impl Disk {
 
     /// All blocks but those that were written before, and so many more, fail when they are written, until [`Self::mend_blocks`].
     pub fn break_new_blocks(&self, but: u64) {
-        let stat = rustix::fs::statvfs(self.below()).unwrap();
-        let used = (stat.f_blocks - stat.f_bfree) * stat.f_frsize;
-        self.limit(used + but * BLOCK);
+        let used = || {
+            let stat = rustix::fs::statvfs(self.below()).unwrap();
+            (stat.f_blocks - stat.f_bfree) * stat.f_frsize
+        };
+        // Somebody may have written more meanwhile, and then there cannot be less.
+        assert!((0..100).any(|_| self.limit(used() + but * BLOCK)), "remount");
     }
 
     pub fn mend_blocks(&self) {
-        self.limit(ROOM);
+        assert!(self.limit(ROOM), "remount");
     }
 
-    fn limit(&self, size: u64) {
-        let size = format!("remount,size={size}");
-        assert!(succeeds(Command::new("mount").args(["-o", &size]).arg(self.below())), "{size}");
+    fn limit(&self, size: u64) -> bool {
+        succeeds(Command::new("mount").args(["-o", &format!("remount,size={size}")]).arg(self.below()))
     }
 
     /// Whether it still takes what it is given.
