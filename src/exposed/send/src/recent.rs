@@ -28,6 +28,13 @@ struct State {
     under_way: HashMap<Key, watch::Receiver<Option<Arc<Outcomes>>>>,
 }
 
+impl State {
+    fn outcome(&self, key: &Key) -> Option<Outcome> {
+        // What was encoded here can be decoded.
+        wire::decode(self.delivered.get(key)?).ok()
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Recent(Arc<Mutex<State>>);
@@ -48,7 +55,7 @@ impl Recent {
     /// What of a message's deliveries was delivered.
     pub(crate) fn known(&self, id: QueueId, numbers: &[u32]) -> Vec<(u32, Outcome)> {
         let state = self.state();
-        numbers.iter().filter_map(|number| Some((*number, state.delivered.get(&(id, *number))?.clone()))).collect()
+        numbers.iter().filter_map(|number| Some((*number, state.outcome(&(id, *number))?))).collect()
     }
 
     /// Claims what of a lease is still to be done, with what is known of the rest. Waits for another lease that does the same.
@@ -76,7 +83,7 @@ impl Recent {
             if known.contains_key(&recipient.number) {
                 continue;
             }
-            if let Some(outcome) = state.delivered.get(&key).and_then(|encoded| wire::decode(encoded).ok()) {
+            if let Some(outcome) = state.outcome(&key) {
                 known.insert(recipient.number, outcome);
             } else if let Some(other) = state.under_way.get(&key) {
                 return Err(other.clone());

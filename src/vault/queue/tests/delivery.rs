@@ -236,7 +236,7 @@ async fn a_full_mailbox_is_tried_again_and_after_five_days_its_sender_is_told() 
 async fn a_clock_that_is_set_back_holds_nothing_up() {
     let world = World::new();
     let life = world.start(&world.state("a"));
-    world.store.refuse.lock().unwrap().insert(1, Response::OverQuota);
+    world.store.refuse.lock().unwrap().insert(1, Response::OverQuota { room: 0 });
     world.send.says("slow@remote.test", &[later(), taken(false)]);
     let id = life.accepted(&["alice@mta.test"]).await;
     life.status(id, "deferred: the mailbox is full").await;
