@@ -119,7 +119,7 @@ fn each_recipient_gets_one_copy_or_its_sender_one_report() {
     let copies = sink.copies();
     let reports = reports(&appliance);
     let again =
-        |both: bool| copies.values().filter(|c| c.get(1).is_some_and(|second| second.is_after_a_kill_of_the_queue() == both)).count();
+        |both: bool| copies.values().filter(|c| c.get(1).is_some_and(|second| second.is_after_a_kill_of_the_queue(&c[0]) == both)).count();
     eprintln!(
         "{} recipients of {messages} messages: {} got it, {} of them again after a kill of send and {} after one of both, {} were reported; \
          {} kills",

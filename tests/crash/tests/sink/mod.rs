@@ -44,8 +44,9 @@ pub struct Copy {
 }
 
 impl Copy {
-    pub fn is_after_a_kill_of_the_queue(&self) -> bool {
-        self.killed[1] > 0
+    /// Whether the queue was killed since the connection of the copy before began; otherwise send alone was.
+    pub fn is_after_a_kill_of_the_queue(&self, before: &Self) -> bool {
+        self.killed[1] > before.killed[1]
     }
 }
 
@@ -117,9 +118,9 @@ impl Sink {
     }
 
     /// Whether nobody could know of the first copy when the second was sent: send was killed after it was answered for, before that
-    /// answer was seen to be read, or, once kills of the queue have begun, before the next queue had asked for it.
+    /// answer was seen to be read, or, when the queue was killed too, before the next queue had asked for it.
     pub fn is_unknowable(&self, first: &Copy, second: &Copy) -> bool {
-        second.killed[0] > first.killed[0] && (!first.read.load(Ordering::Relaxed) || second.is_after_a_kill_of_the_queue())
+        second.killed[0] > first.killed[0] && (!first.read.load(Ordering::Relaxed) || second.is_after_a_kill_of_the_queue(first))
     }
 }
 
