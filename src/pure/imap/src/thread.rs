@@ -1,7 +1,7 @@
 //! THREAD (RFC 5256 3): messages arranged into trees, without recursion.
 
 use crate::Out;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What one message is threaded by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,9 +209,11 @@ impl<'r> Builder<'r> {
         }
         let mut gone = vec![];
         let mut added = vec![];
+        let mut under_new_top = HashSet::new();
         for root in &roots {
             let Some((subject, entry)) = subject_of(self, *root).and_then(|s| table.get(s).map(|entry| (s, *entry))) else { continue };
-            if entry == *root {
+            // One that lies under a new top already had been preferred to roots before it.
+            if entry == *root || under_new_top.contains(root) {
                 continue;
             }
             match (self.is_dummy(entry), self.is_dummy(*root)) {
@@ -227,6 +229,7 @@ impl<'r> Builder<'r> {
                     self.link(both, entry);
                     self.link(both, *root);
                     gone.push(entry);
+                    under_new_top.insert(entry);
                     added.push(both);
                     table.insert(subject, both);
                 }
@@ -387,6 +390,23 @@ mod tests {
         assert_eq!(text(&references(&rows)), "* THREAD (1 2)((3)(4))");
         let rows = [row(1, "a", &[], "re:x"), row(2, "b", &[], "x"), row(3, "c", &["n"], "x"), row(4, "d", &["n"], "x")];
         assert_eq!(text(&references(&rows)), "* THREAD ((1)(2)(3)(4))");
+    }
+
+    /// A thread that is preferred to one before it, for its subject, and comes under a new top with it: found by fuzzing.
+    #[test]
+    fn a_thread_that_was_joined_before_its_turn_is_told_once() {
+        let rows = [
+            row(1, "a", &["m"], "re:x"),
+            row(2, "b", &["m"], "re:x"),
+            row(3, "c", &[], "x"),
+            row(4, "d", &["n"], "re:x"),
+            row(5, "e", &["n"], "re:x"),
+            row(6, "f", &[], "x"),
+        ];
+        let told = text(&references(&rows));
+        let mut numbers: Vec<&str> = told.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty()).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, ["1", "2", "3", "4", "5", "6"], "{told}");
     }
 
     #[test]
