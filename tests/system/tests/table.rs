@@ -183,6 +183,10 @@ fn every_edge_of_the_code_has_one_server_and_one_socket() {
             assert_eq!(values(&socket, "Service"), set([service.unit()]));
             assert_eq!((values(&socket, "SocketUser"), values(&socket, "SocketGroup")), (set(["root"]), set([group])), "{edge}");
             assert_eq!(values(&socket, "SocketMode"), set([mode]), "{edge}");
+            if directory == "/run/postern-edges" {
+                // Where tmpfiles.d was forgotten, PID 1 makes the directories: then nobody passes them, rather than everybody.
+                assert_eq!(values(&socket, "DirectoryMode"), set(["0700"]), "{edge}");
+            }
         }
     }
 }
