@@ -31,6 +31,7 @@ pub(crate) struct Selected {
     pub(crate) id: MailboxId,
     pub(crate) name: MailboxName,
     pub(crate) read_only: bool,
+    /// To be changed by [`Self::numbering`].
     pub(crate) map: SeqMap,
     /// Up to which the client has been told everything.
     pub(crate) modseq: u64,
@@ -47,6 +48,12 @@ pub(crate) struct Selected {
 }
 
 impl Selected {
+    /// The numbering, to change it: what was said of the old one is forgotten.
+    pub(crate) fn numbering(&mut self) -> &mut SeqMap {
+        self.arranged = None;
+        &mut self.map
+    }
+
     /// The UIDs that a set means. None: a sequence number that no message has (RFC 9051 2.3.1.2).
     pub(crate) fn uids(&self, set: &SequenceSet, uid: bool) -> Option<Ranges> {
         match set {

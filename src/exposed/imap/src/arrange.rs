@@ -27,7 +27,7 @@ pub(crate) enum Order {
     Thread(ThreadAlgorithm),
 }
 
-/// An answer that would be given again. Whoever changes the numbering drops it.
+/// An answer that would be given again, until the numbering changes: see [`crate::account::Selected::numbering`].
 #[derive(Debug)]
 pub(crate) struct Arranged {
     order: Order,

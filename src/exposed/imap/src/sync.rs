@@ -22,10 +22,9 @@ pub(crate) async fn tell(conn: &mut Connection, account: &mut Account) -> Result
                 let known = selected.map.last_uid().unwrap_or(0);
                 let before = selected.map.len();
                 for row in rows.iter().filter(|row| row.uid > known) {
-                    selected.map.append_range(row.uid, row.uid);
+                    selected.numbering().append_range(row.uid, row.uid);
                 }
                 if selected.map.len() != before {
-                    selected.arranged = None;
                     response::exists(&mut conn.out, selected.map.len());
                 }
                 for row in rows.iter().filter(|row| row.uid <= known) {
@@ -61,8 +60,7 @@ pub(crate) fn gone(out: &mut Out, selected: &mut Selected, enabled: Enabled, uid
             response::expunge(out, seq);
         }
     }
-    selected.map.remove_all(&uids);
-    selected.arranged = None;
+    selected.numbering().remove_all(&uids);
     selected.saved = selected.saved.without(&uids);
 }
 

@@ -20,7 +20,15 @@ const MAX_NOTED: usize = 4096;
 #[derive(Debug)]
 struct Noted {
     quota: Option<u64>,
-    until: i64,
+    /// Milliseconds since 1970.
+    since: i64,
+}
+
+impl Noted {
+    /// Not before it was noted either: a clock that is set back shuts no mailbox for as long.
+    fn lasts(&self, now: i64) -> bool {
+        (0..LASTS).contains(&now.saturating_sub(self.since))
+    }
 }
 
 /// See the module.
@@ -39,7 +47,7 @@ impl Full {
             if noted.len() >= MAX_NOTED {
                 noted.clear();
             }
-            noted.insert(owner.account, Noted { quota: owner.quota, until: now.saturating_add(LASTS) });
+            noted.insert(owner.account, Noted { quota: owner.quota, since: now });
         }
     }
 
@@ -52,7 +60,7 @@ impl Full {
     pub(crate) fn takes_nothing(&self, targets: &[Target], now: i64) -> bool {
         let noted = self.noted();
         let is_full = |target: &Target| match target {
-            Target::Account { owner, .. } => noted.get(&owner.account).is_some_and(|n| n.quota == owner.quota && now < n.until),
+            Target::Account { owner, .. } => noted.get(&owner.account).is_some_and(|n| n.quota == owner.quota && n.lasts(now)),
             Target::Remote(_) => false,
         };
         !noted.is_empty() && targets.iter().all(is_full)
@@ -76,7 +84,7 @@ mod tests {
         assert!(!full.takes_nothing(&to, 0), "a large message did not fit, small ones may");
         full.refused(&alice, LITTLE - 1, 0);
         assert!(full.takes_nothing(&to, LASTS - 1));
-        assert!(!full.takes_nothing(&to, LASTS));
+        assert!(!full.takes_nothing(&to, LASTS) && !full.takes_nothing(&to, -1));
         full.fitted(alice.account);
         assert!(!full.takes_nothing(&to, 0));
     }
