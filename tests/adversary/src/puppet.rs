@@ -1,4 +1,8 @@
 //! A process that makes the system calls it is told to make.
+//!
+//! Acts are not tried in the daemon but in copies of it: most of them end the process, and a daemon takes a hundred times as long to start
+//! as a copy. A copy is what fork(2) makes of the running daemon, so everything that confines it is the kernel's own copy. The one thing that
+//! the attacker could not do is making it, where the filters forbid that: they are put aside for that one call, and are in force in the copy.
 
 use nix::{
     errno::Errno,
@@ -24,6 +28,8 @@ const INSTRUCTION: [u8; 2] = [0x0f, 0x05];
 const INSTRUCTION_I386: [u8; 2] = [0xcd, 0x80];
 /// ptrace(2), PTRACE_EVENT_STOP.
 const EVENT_STOP: i32 = 128;
+/// ptrace(2): root, who is under no filter himself, puts those of a process aside. Not among nix' names.
+const SUSPEND_SECCOMP: i32 = 1 << 21;
 /// Signals that are put aside while one call is made; more means that the puppet does something else.
 const MOST_STOPS: usize = 64;
 
@@ -53,8 +59,10 @@ pub struct Puppet {
     instruction: u64,
     scratch: u64,
     used: u64,
-    /// It is another program now, or otherwise of no more use.
-    spoilt: bool,
+    /// A process that it has made and that is kept.
+    born: Option<Pid>,
+    /// Whether what it makes is kept.
+    breeds: bool,
 }
 
 impl Puppet {
@@ -83,30 +91,36 @@ impl Puppet {
             }
         }
         // Not before: a thread that it was making by itself would be held too, and nobody would wait for it.
-        let options = Options::PTRACE_O_EXITKILL
-            | Options::PTRACE_O_TRACECLONE
-            | Options::PTRACE_O_TRACEFORK
-            | Options::PTRACE_O_TRACEVFORK
-            | Options::PTRACE_O_TRACEEXEC;
-        ptrace::setoptions(id, options).map_err(|e| failed("options of", e))?;
+        ptrace::setoptions(id, options()).map_err(|e| failed("options of", e))?;
         let memory = File::options().read(true).write(true).open(format!("/proc/{pid}/mem"))?;
         let registers = ptrace::getregs(id).map_err(|e| failed("registers of", e))?;
         let instruction = find(pid, &memory, INSTRUCTION)?;
-        let mut puppet = Self { pid: id, memory, registers, instruction, scratch: 0, used: 0, spoilt: false };
+        let mut puppet = Self { pid: id, memory, registers, instruction, scratch: 0, used: 0, born: None, breeds: false };
         let anywhere =
             [0, SCRATCH, (libc::PROT_READ | libc::PROT_WRITE) as u64, (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64, u64::MAX, 0];
         puppet.scratch = puppet.call(libc::SYS_mmap, anywhere).map_err(|e| Failure::new(format!("{pid}: memory: {e:?}")))?;
         Ok(puppet)
     }
 
-    /// Whether it can no longer stand for the daemon.
-    pub fn spoilt(&self) -> bool {
-        self.spoilt
-    }
-
-    /// Forgets arguments of earlier acts.
-    pub fn forget(&mut self) {
-        self.used = 0;
+    /// A copy of it, held like itself and confined like itself.
+    pub fn copy(&mut self) -> Result<Self, Failure> {
+        let id = self.pid;
+        let failed = |what: &str, e: Errno| Failure::new(format!("{what} of {id}: {e}"));
+        let aside = options() | Options::from_bits_retain(SUSPEND_SECCOMP);
+        ptrace::setoptions(self.pid, aside).map_err(|e| failed("filters", e))?;
+        self.breeds = true;
+        let made = self.call(libc::SYS_fork, [0; 6]);
+        self.breeds = false;
+        let born = self.born.take();
+        ptrace::setoptions(self.pid, options()).map_err(|e| failed("filters", e))?;
+        let (Some(born), Ok(_)) = (born, made) else { return Err(Failure::new(format!("no copy of {}: {made:?}", self.pid))) };
+        let confined = || {
+            // It took over that its filters are put aside.
+            ptrace::setoptions(born, options()).map_err(|e| failed("filters of a copy", e))?;
+            Ok(File::options().read(true).write(true).open(format!("/proc/{born}/mem"))?)
+        };
+        let memory = confined().inspect_err(|_: &Failure| end(born))?;
+        Ok(Self { pid: born, memory, registers: self.registers, used: 0, born: None, ..*self })
     }
 
     /// Puts bytes into its memory and returns their address there.
@@ -168,29 +182,32 @@ impl Puppet {
                     let error = i32::try_from(result.cast_signed()).ok().filter(|code| (-4095..0).contains(code));
                     return error.map_or(Ok(result), |code| Err(Stop::Errno(Errno::from_raw(code.saturating_neg()))));
                 }
-                WaitStatus::PtraceEvent(_, _, libc::PTRACE_EVENT_EXEC) => {
-                    self.spoilt = true;
-                    return Ok(0);
-                }
+                WaitStatus::PtraceEvent(_, _, libc::PTRACE_EVENT_EXEC) => return Ok(0),
                 WaitStatus::PtraceEvent(_, _, libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK) => {
-                    self.end_child().map_err(lost)?;
+                    let child = self.child().map_err(lost)?;
+                    if self.breeds {
+                        self.born = Some(child);
+                    } else {
+                        self.end_child(child).map_err(lost)?;
+                    }
                 }
                 WaitStatus::Stopped(..) | WaitStatus::PtraceEvent(..) => {}
-                WaitStatus::Signaled(_, signal, _) => {
-                    self.spoilt = true;
-                    return Err(Stop::Killed(signal));
-                }
+                WaitStatus::Signaled(_, signal, _) => return Err(Stop::Killed(signal)),
                 _ => break,
             }
         }
-        self.spoilt = true;
         Err(Stop::Lost)
     }
 
-    /// A new thread or process of the puppet ends before it has done anything.
-    fn end_child(&self) -> Result<(), Errno> {
+    /// The thread or process that it has just made, stopped.
+    fn child(&self) -> Result<Pid, Errno> {
         let child = i32::try_from(ptrace::getevent(self.pid)?).map(Pid::from_raw).map_err(|_| Errno::ESRCH)?;
         wait(child)?;
+        Ok(child)
+    }
+
+    /// A new thread or process of the puppet ends before it has done anything.
+    fn end_child(&self, child: Pid) -> Result<(), Errno> {
         let mut registers = ptrace::getregs(child)?;
         (registers.rip, registers.orig_rax) = (self.instruction, u64::MAX);
         (registers.rax, registers.rdi) = (libc::SYS_exit as u64, 0);
@@ -202,6 +219,14 @@ impl Puppet {
     pub fn kill(self) {
         end(self.pid);
     }
+}
+
+fn options() -> Options {
+    Options::PTRACE_O_EXITKILL
+        | Options::PTRACE_O_TRACECLONE
+        | Options::PTRACE_O_TRACEFORK
+        | Options::PTRACE_O_TRACEVFORK
+        | Options::PTRACE_O_TRACEEXEC
 }
 
 fn end(pid: Pid) {

@@ -23,13 +23,14 @@ const COMM: usize = 15;
 const TRIES: usize = 5;
 const AT_ONCE: &str = "RestartSec=1ms\nRestartSteps=0\nRestartMaxDelaySec=infinity\n";
 const ABSTRACT: &str = "postern-adversary";
-/// How many appliances share the acts where `postern up` starts daemons again: it waits a second after some kills. The one more that
-/// there is is nobody's, and its daemons are the siblings.
-const UPS: usize = 5;
+/// Where `postern up` runs, and what it keeps.
+const UNIT: &str = "up.service";
+const STATE: &str = "/srv/up";
 
-/// Listens on every port that is tried, and on an abstract socket; what is taken already is somebody's who listens.
+/// Listens on every port that is tried, and on an abstract socket; what is taken already is somebody's who listens. Ends when a child of
+/// it, whose number it tells, listens.
 const LISTENER: &str = r#"
-import socket, time
+import os, socket, time
 held = []
 def hold(family, kind, address):
     try:
@@ -44,8 +45,9 @@ for port in (25, 443, 53, 80):
         s.bind(("::", port)); s.listen(4096)
     except OSError: pass
 hold(socket.AF_UNIX, socket.SOCK_SEQPACKET, "\0postern-adversary")
-print("ready", flush=True)
-time.sleep(3600)
+child = os.fork()
+if child: print(child, flush=True)
+else: os.dup2(os.open("/dev/null", os.O_RDWR), 1), os.dup2(1, 2), time.sleep(3600)
 "#;
 
 /// What stands between the adversary and the machine.
@@ -71,14 +73,14 @@ struct Ground {
     /// Who starts them again, as the machine numbers it.
     parent: u32,
     /// Where `postern up` keeps everything.
-    up: Option<String>,
+    up: Option<&'static str>,
 }
 
 /// Running processes to attack.
 #[derive(Debug)]
 pub struct Stage {
     machine: Machine,
-    grounds: Vec<Ground>,
+    ground: Ground,
     listeners: Vec<String>,
 }
 
@@ -90,35 +92,29 @@ impl Stage {
             Fence::Units => Host::with_units()?.map(Machine::Host),
         };
         let Some(machine) = machine else { return Ok(None) };
-        let mut stage = Self { grounds: Vec::new(), machine, listeners: Vec::new() };
+        let ground = match fence {
+            Fence::Both | Fence::Units => Ground { parent: machine.host().pid(), up: None },
+            Fence::Jail => up(machine.host())?,
+        };
+        let mut stage = Self { machine, ground, listeners: Vec::new() };
         match fence {
-            // Every act may cost a life: none of them shall wait for the next.
-            Fence::Both => stage.drop_in(AT_ONCE)?,
+            // Who is held for long does not say that it lives.
+            Fence::Both => stage.drop_in(&format!("WatchdogSec=0\n{AT_ONCE}"))?,
             Fence::Units => stage.sleepers()?,
-            Fence::Jail => {
-                for number in 0..=UPS {
-                    stage.grounds.push(stage.up(number)?);
-                }
-            }
+            Fence::Jail => {}
         }
-        if fence != Fence::Jail {
-            stage.grounds.push(Ground { parent: stage.host().pid(), up: None });
-        }
+        // An address filter of a unit drops in silence: two minutes of asking again would show no more (tcp(7)).
+        stage.host().sh("echo 1 >/proc/sys/net/ipv4/tcp_syn_retries")?;
         // After everything that listens by itself.
         let host = stage.host();
-        let world = host.remote(&["sh", "-c", "python3 -c \"$0\" >/dev/null 2>&1 & echo $!", LISTENER], b"")?.ok("listeners")?;
-        let here = Command::new("nsenter")
-            .args(["-t", &host.pid().to_string(), "-n", "--", "sh", "-c", "python3 -c \"$0\" >/dev/null 2>&1 & echo $!", LISTENER])
-            .output()?;
+        let world = host.remote(&["python3", "-c", LISTENER], b"")?.ok("listeners")?;
+        let here = Command::new("nsenter").args(["-t", &host.pid().to_string(), "-n", "--", "python3", "-c", LISTENER]).output()?;
         stage.listeners = vec![world.trim().to_owned(), String::from_utf8_lossy(&here.stdout).trim().to_owned()];
         Ok(Some(stage))
     }
 
     fn host(&self) -> &Host {
-        match &self.machine {
-            Machine::Appliance(appliance) => appliance,
-            Machine::Host(host) => host,
-        }
+        self.machine.host()
     }
 
     fn drop_in(&self, settings: &str) -> Result<(), Failure> {
@@ -148,59 +144,46 @@ impl Stage {
         Ok(())
     }
 
-    /// `postern up` as one ordinary user.
-    fn up(&self, number: usize) -> Result<Ground, Failure> {
-        let host = self.host();
-        let (unit, state) = (format!("up{number}.service"), format!("/srv/up{number}"));
-        host.sh(&format!(
-            "install -d -o mail -g mail {state}; systemd-run --quiet --unit={unit} -p User=mail -p Type=exec -p LimitNOFILE=65536 \
-             /usr/bin/postern up --json --port-base 0 --state {state} --bin /usr/lib/postern"
-        ))?;
-        let of_unit = format!("_SYSTEMD_UNIT={unit}");
-        let ready = || {
-            let told = host.journal(&[&of_unit]).ok()?;
-            told.iter().any(|entry| entry["MESSAGE"].as_str().is_some_and(|text| text.starts_with('{'))).then_some(())
-        };
-        eventually("postern up", AGAIN, ready).map_err(|e| Failure::new(format!("{e}\n{}", host.journal_text())))?;
-        let up = |pid: &u32| cgroup(*pid).ends_with(&format!("/{unit}"));
-        let parent = children(host.pid()).into_iter().find(up).ok_or_else(|| Failure::new("postern up is not there"))?;
-        Ok(Ground { parent, up: Some(state) })
-    }
-
-    /// Tries every act in every process.
+    /// Tries every act in every process: half of them are attacked while the other half are the siblings.
     pub fn attack(&self, acts: &[Act]) -> Result<Table, Failure> {
-        let columns = match self.grounds.as_slice() {
-            [ground] => Self::attack_halves(ground, acts)?,
-            [many @ .., spare] => Self::attack_slices(many, spare, acts)?,
-            [] => return Err(Failure::new("nobody to attack")),
-        };
-        let row = |at: usize| columns.iter().filter_map(|column| column.get(at).cloned()).collect();
+        let (first, second) = SERVICES.split_at(SERVICES.len() / 2);
+        let mut columns = Vec::new();
+        for (attacked, others) in [(first, second), (second, first)] {
+            let sibling = others.first().ok_or_else(|| Failure::new("no sibling"))?;
+            let sibling = inner(self.ground.target(sibling)?.wait()?)?;
+            columns.extend(in_parallel(attacked.iter().map(|service| move || self.ground.attack(service, sibling, acts)))?);
+        }
+        let row = |at: usize| columns.iter().filter_map(|column: &Vec<Cell>| column.get(at).cloned()).collect();
         Ok(Table {
             processes: SERVICES.iter().map(|service| service.name.to_owned()).collect(),
             acts: acts.iter().enumerate().map(|(at, act)| (act.name.clone(), row(at))).collect(),
         })
     }
+}
 
-    /// Half of the processes are attacked while the other half are the siblings.
-    fn attack_halves(ground: &Ground, acts: &[Act]) -> Result<Vec<Vec<Cell>>, Failure> {
-        let (first, second) = SERVICES.split_at(SERVICES.len() / 2);
-        let mut columns = Vec::new();
-        for (attacked, others) in [(first, second), (second, first)] {
-            let sibling = others.first().ok_or_else(|| Failure::new("no sibling"))?;
-            let sibling = inner(ground.target(sibling)?.wait()?)?;
-            columns.extend(in_parallel(attacked.iter().map(|service| move || ground.attack(service, sibling, acts)))?);
+impl Machine {
+    fn host(&self) -> &Host {
+        match self {
+            Self::Appliance(appliance) => appliance,
+            Self::Host(host) => host,
         }
-        Ok(columns)
     }
+}
 
-    /// Each of many appliances takes some of the acts.
-    fn attack_slices(grounds: &[Ground], spare: &Ground, acts: &[Act]) -> Result<Vec<Vec<Cell>>, Failure> {
-        let sibling = inner(spare.target(SERVICES.first().ok_or_else(|| Failure::new("no sibling"))?)?.wait()?)?;
-        let slices = || grounds.iter().zip(acts.chunks(acts.len().div_ceil(grounds.len().max(1)).max(1)));
-        let jobs = SERVICES.iter().flat_map(|service| slices().map(move |(ground, acts)| move || ground.attack(service, sibling, acts)));
-        let parts = in_parallel(jobs)?;
-        Ok(parts.chunks(grounds.len().max(1)).map(<[Vec<Cell>]>::concat).collect())
-    }
+/// `postern up` as one ordinary user.
+fn up(host: &Host) -> Result<Ground, Failure> {
+    host.sh(&format!(
+        "install -d -o mail -g mail {STATE}; systemd-run --quiet --unit={UNIT} -p User=mail -p Type=exec -p LimitNOFILE=65536 \
+         /usr/bin/postern up --json --port-base 0 --state {STATE} --bin /usr/lib/postern"
+    ))?;
+    let ready = || {
+        let told = host.journal(&[&format!("_SYSTEMD_UNIT={UNIT}")]).ok()?;
+        told.iter().any(|entry| entry["MESSAGE"].as_str().is_some_and(|text| text.starts_with('{'))).then_some(())
+    };
+    eventually("postern up", AGAIN, ready).map_err(|e| Failure::new(format!("{e}\n{}", host.journal_text())))?;
+    let is_up = |pid: &u32| cgroup(*pid).ends_with(&format!("/{UNIT}"));
+    let parent = children(host.pid()).into_iter().find(is_up).ok_or_else(|| Failure::new("postern up is not there"))?;
+    Ok(Ground { parent, up: Some(STATE) })
 }
 
 fn in_parallel<T: Send, J: FnOnce() -> Result<T, Failure> + Send>(jobs: impl Iterator<Item = J>) -> Result<Vec<T>, Failure> {
@@ -214,16 +197,24 @@ impl Ground {
     fn attack(&self, service: &'static Service, sibling: i32, acts: &[Act]) -> Result<Vec<Cell>, Failure> {
         let target = self.target(service)?;
         let facts = self.facts(service, sibling)?;
-        let mut held = None;
+        let mut held: Option<Puppet> = None;
         let mut column = Vec::new();
         for act in acts {
             let mut why = String::from("no answer");
             let cell = (0..TRIES).find_map(|_| {
-                let mut puppet = match held.take().map_or_else(|| target.wait().and_then(Puppet::seize), Ok) {
+                let copy = held.take().map_or_else(|| target.wait().and_then(Puppet::seize), Ok).and_then(|mut daemon| {
+                    let copy = daemon.copy();
+                    held = Some(daemon);
+                    copy
+                });
+                let mut puppet = match copy {
                     Ok(puppet) => puppet,
                     // It may have ended just then.
                     Err(error) => {
                         why = error.to_string();
+                        if let Some(daemon) = held.take() {
+                            daemon.kill();
+                        }
                         return None;
                     }
                 };
@@ -233,17 +224,13 @@ impl Ground {
                     Err(Stop::Killed(nix::sys::signal::Signal::SIGSYS)) => Some(Cell::Killed),
                     Err(Stop::Killed(_) | Stop::Lost) => None,
                 };
-                if cell.is_none() || puppet.spoilt() {
-                    puppet.kill();
-                } else {
-                    held = Some(puppet);
-                }
+                puppet.kill();
                 cell
             });
             column.push(cell.ok_or_else(|| Failure::new(format!("{}: {}: {why}", service.name, act.name)))?);
         }
-        if let Some(puppet) = held {
-            puppet.kill();
+        if let Some(daemon) = held {
+            daemon.kill();
         }
         Ok(column)
     }

@@ -1,4 +1,4 @@
-//! What a shellcode would try. An act that comes to its end was allowed; each is tried from a fresh state of nothing held.
+//! What a shellcode would try. An act that comes to its end was allowed; each is tried in a fresh copy of the process.
 
 mod files;
 mod kernel;
@@ -77,7 +77,6 @@ impl Act {
 
     /// Tries it.
     pub fn attempt(&self, puppet: &mut Puppet, facts: &Facts) -> Result<(), Stop> {
-        puppet.forget();
         (self.attempt)(puppet, facts)
     }
 }

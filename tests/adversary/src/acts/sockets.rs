@@ -21,18 +21,14 @@ impl Puppet {
         self.call(libc::SYS_connect, [fd, address, length, 0, 0, 0]).map(drop)
     }
 
-    /// A socket, something to do with it, and its end.
+    /// A socket and something to do with it.
     fn with_socket(
         &mut self,
         (family, kind, protocol): (i32, i32, i32),
         attempt: impl FnOnce(&mut Self, u64) -> Result<(), Stop>,
     ) -> Result<(), Stop> {
         let fd = self.socket(family, kind, protocol)?;
-        let result = attempt(self, fd);
-        if !self.spoilt() {
-            self.close(fd)?;
-        }
-        result
+        attempt(self, fd)
     }
 
     fn connect_path(&mut self, kind: i32, path: &str) -> Result<(), Stop> {
