@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Mutex,
+    thread,
+    time::Duration,
 };
 
 /// What LLVM puts in for libFuzzer.
@@ -18,6 +20,10 @@ const INSTRUMENTATION: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-cov
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// Seconds that one input may take; what takes longer is a finding.
 const SLOW: u32 = 10;
+/// How often it is looked how much a target has used.
+const GLANCE: Duration = Duration::from_millis(200);
+/// Ticks of a second in /proc (USER_HZ; proc_pid_stat(5)).
+const TICKS: u64 = 100;
 /// Bytes of the longest input.
 const MAX_INPUT: usize = 64 * 1024;
 
@@ -26,7 +32,7 @@ const MAX_INPUT: usize = 64 * 1024;
 pub(crate) struct Arguments {
     /// Targets; all of them when none is named.
     targets: Vec<String>,
-    /// Minutes for each target.
+    /// Minutes for each target, of a processor when guided, else of the clock.
     #[arg(long, default_value_t = 20.0)]
     minutes: f64,
     /// Targets at a time.
@@ -51,7 +57,7 @@ pub(crate) fn fuzz(root: &Path, arguments: &Arguments) -> Result<(), Failure> {
     let names = if arguments.targets.is_empty() { all(&blind)? } else { arguments.targets.clone() };
     let (left, failed) = (Mutex::new(names.into_iter()), Mutex::new(Vec::new()));
     let next = || left.lock().ok().and_then(|mut left| left.next());
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for _ in 0..arguments.jobs.max(1) {
             scope.spawn(|| {
                 while let Some(name) = next() {
@@ -98,9 +104,50 @@ fn one(name: &str, blind: &Path, guided: &Path, findings: &Path, minutes: f64) -
     command.env("POSTERN_FUZZ_TARGET", name).arg(&corpus).arg(&seeds);
     command.arg(format!("-dict={}", seeds.with_extension("dict").display()));
     command.arg(format!("-artifact_prefix={}/", folder.display()));
-    command.arg(format!("-max_total_time={:.0}", (minutes * 60.0).max(1.0)));
     command.args([format!("-max_len={MAX_INPUT}"), format!("-timeout={SLOW}"), "-rss_limit_mb=2048".into(), "-print_final_stats=1".into()]);
     command.args(["-verbosity=0", "-detect_leaks=0"]);
     note(&format!("xtask: fuzz {name}"));
-    run(name, &mut command)
+    until_spent(&mut command, Duration::from_secs_f64((minutes * 60.0).max(1.0))).map_err(|e| format!("{name}: {e}"))
+}
+
+/// Runs libFuzzer until it has used so much of a processor, however busy the machine is.
+fn until_spent(command: &mut Command, limit: Duration) -> Result<(), Failure> {
+    let failed = |e: std::io::Error| e.to_string();
+    let mut child = command.spawn().map_err(failed)?;
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            break status;
+        }
+        if processor_time(child.id()).is_some_and(|spent| spent >= limit) {
+            // It tells its figures and ends well.
+            Command::new("kill").args(["-USR1", &child.id().to_string()]).status().map_err(failed)?;
+            break child.wait().map_err(failed)?;
+        }
+        thread::sleep(GLANCE);
+    };
+    if status.success() { Ok(()) } else { Err(status.to_string()) }
+}
+
+/// What a process has used of the processors; proc_pid_stat(5), fields 14 and 15.
+fn processor_time(pid: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Its name, in parentheses, may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let ticks: u64 = fields.split_whitespace().skip(11).take(2).map_while(|field| field.parse::<u64>().ok()).sum();
+    Some(Duration::from_millis(ticks.saturating_mul(1000 / TICKS)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_on_a_processor_is_seen_and_time_asleep_is_not_counted() {
+        assert_eq!(processor_time(std::process::id()).map(|spent| spent < Duration::from_secs(600)), Some(true));
+        // Spins until it is stopped; without a limit in processor time it would never end.
+        let mut spinner = Command::new("sh");
+        spinner.args(["-c", "trap 'exit 0' USR1; while :; do :; done"]);
+        until_spent(&mut spinner, Duration::from_millis(50)).unwrap();
+        assert!(until_spent(Command::new("sh").args(["-c", "exit 3"]), Duration::from_secs(60)).is_err());
+    }
 }

@@ -15,6 +15,7 @@
 mod advisories;
 mod build;
 mod deps;
+mod executables;
 mod fuzz;
 mod packages;
 mod reproducible;

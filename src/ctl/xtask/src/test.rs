@@ -1,11 +1,10 @@
 //! `cargo xtask test`.
 
-use crate::{Failure, build, cargo, note, packages, target};
+use crate::{Failure, build, cargo, executables, note, packages, target};
 use std::{
     fs,
-    io::{self, BufRead, BufReader, Write},
+    io::{self, Write},
     path::Path,
-    process::Stdio,
 };
 
 /// What the tests came to.
@@ -43,8 +42,7 @@ pub(crate) fn run(root: &Path, only: &[String]) -> Result<(), Failure> {
     // Left over from an earlier run, or not there.
     let _ = fs::remove_file(&skips);
     let (count, complete) = tests(root, only, &skips)?;
-    if !complete && count.failed == 0 {
-        // A test binary that does not build or dies has no line of results.
+    if !complete {
         failures.push("tests (one ended without a result)".to_owned());
         stages.failed += 1;
     }
@@ -58,27 +56,25 @@ fn run_cargo(root: &Path, what: &str, arguments: &[&str]) -> Result<(), Failure>
 
 /// Runs the tests; what they print is shown and counted.
 fn tests(root: &Path, only: &[String], skips: &Path) -> Result<(Count, bool), Failure> {
-    let mut command = cargo(root);
-    command.args(["test", "--no-fail-fast", "--ignore-rust-version"]);
-    if only.is_empty() {
-        command.arg("--workspace");
-    }
-    for package in only {
-        command.args(["--package", package]);
-    }
-    command.env("POSTERN_SKIPS", skips).env("POSTERN_BIN", target(root).join("release")).stdout(Stdio::piped());
-    let mut child = command.spawn().map_err(|e| format!("cargo test: {e}"))?;
-    let mut count = Count::default();
-    if let Some(output) = child.stdout.take() {
-        for line in BufReader::new(output).split(b'\n') {
-            let line = line.map_err(|e| format!("cargo test: {e}"))?;
-            let line = String::from_utf8_lossy(&line);
-            let _ = writeln!(io::stdout(), "{line}");
-            count.add(&line);
+    let packages: Vec<&str> = match only {
+        [] => vec!["--workspace"],
+        only => only.iter().flat_map(|package| ["--package", package]).collect(),
+    };
+    let all = executables::build(root, &packages)?;
+    let (mut count, mut complete) = (Count::default(), true);
+    let released = target(root).join("release");
+    let environment = [("POSTERN_SKIPS", skips), ("POSTERN_BIN", &*released)];
+    executables::run(&all, &environment, &target(root).join("test-output"), |executable, ended| {
+        let mut out = io::stdout().lock();
+        let _ = writeln!(out, "\n{}:\n{}", executable.name, ended.output);
+        let before = count.failed;
+        ended.output.lines().for_each(|line| count.add(line));
+        if !ended.success && count.failed == before {
+            complete = false;
+            let _ = writeln!(out, "{} ended without a result", executable.name);
         }
-    }
-    let status = child.wait().map_err(|e| format!("cargo test: {e}"))?;
-    Ok((count, status.success()))
+    })?;
+    Ok((count, complete))
 }
 
 impl Count {
