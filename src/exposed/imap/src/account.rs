@@ -1,4 +1,4 @@
-use crate::{arrange::Arranged, connection::Fault, limits};
+use crate::{ahead::Ahead, arrange::Arranged, connection::Fault, limits};
 use pure_addr::MailboxName;
 use pure_imap::{Ranges, SeqMap, SequenceSet, parse::Mode};
 use std::collections::BTreeSet;
@@ -43,6 +43,8 @@ pub(crate) struct Selected {
     pub(crate) told: Vec<(u64, Ranges)>,
     /// The last answer of SORT or THREAD, for this numbering.
     pub(crate) arranged: Option<Arranged>,
+    /// What was fetched before it was asked for.
+    pub(crate) ahead: Option<Ahead>,
     /// Keywords that FLAGS has named.
     pub(crate) keywords: BTreeSet<String>,
 }

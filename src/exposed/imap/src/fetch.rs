@@ -2,6 +2,7 @@
 
 use crate::{
     account::Account,
+    ahead::Ahead,
     body::{self, Body},
     connection::{Answer, Connection, Fault},
     convert, limits, sync,
@@ -12,7 +13,7 @@ use pure_imap::{
     section::{self, Content},
 };
 use pure_index::{Envelope, Structure};
-use std::fs::File;
+use std::{fs::File, sync::Arc};
 use wire::edge::store_session::{FlagChange, Flags, ModSeq, Request, Response, Row, SystemFlags, Uids, Want};
 
 /// RFC 9051 6.4.5.
@@ -24,9 +25,15 @@ pub(crate) async fn fetch(conn: &mut Connection, account: &mut Account, query: &
     }
     let Some(selected) = account.selected.as_ref() else { return Ok(Answer::bad("No mailbox selected")) };
     let Some(uids) = selected.uids(&query.set, query.uid) else { return Ok(Answer::bad("No such message")) };
+    let single = uids.first().filter(|first| uids.last() == Some(*first) && query.changed_since.is_none());
     let mark_seen = !selected.read_only && query.items.iter().any(sets_seen);
     if query.vanished {
         vanished(conn, account, query).await?;
+    }
+    if (mark_seen || single.is_none())
+        && let Some(selected) = account.selected.as_mut()
+    {
+        selected.ahead = None;
     }
     let mut work = Work { query, want: want(&query.items), unknown_encoding: false, seen_now: Ranges::new() };
     if mark_seen {
@@ -37,6 +44,10 @@ pub(crate) async fn fetch(conn: &mut Connection, account: &mut Account, query: &
             if let Some(answer) = work.run(conn, account, uids).await? {
                 return Ok(answer);
             }
+        }
+    } else if let Some(uid) = single {
+        if let Some(answer) = work.single(conn, account, uid).await? {
+            return Ok(answer);
         }
     } else {
         for uids in convert::chunks(&uids) {
@@ -140,6 +151,41 @@ struct Work<'q> {
 }
 
 impl Work<'_> {
+    /// One message alone; see [`Ahead`].
+    async fn single(&mut self, conn: &mut Connection, account: &mut Account, uid: u32) -> Result<Option<Answer>, Fault> {
+        let Some(selected) = account.selected.as_mut() else { return Ok(None) };
+        let (held, before) = Ahead::take(selected.ahead.take(), uid, self.want);
+        if let Some((row, files)) = held {
+            selected.ahead = before;
+            self.row(conn, account, row, &files).await?;
+            return Ok(None);
+        }
+        let (uids, mut ahead) = Ahead::plan(before, uid, self.want, &selected.map);
+        let (mailbox, Some(uids)) = (selected.id, convert::one_set(&uids)) else { return Ok(None) };
+        account.store.start(&Request::Fetch { mailbox, uids, changed_since: None, want: self.want }, &[]).await?;
+        while let Some(reply) = account.next().await? {
+            match reply.body {
+                Response::Rows(rows) => {
+                    let files: Arc<Vec<File>> = Arc::new(reply.fds.into_iter().map(File::from).collect());
+                    for row in rows {
+                        if row.uid == uid {
+                            self.row(conn, account, row, &files).await?;
+                        } else {
+                            ahead.keep((row, files.clone()));
+                        }
+                    }
+                }
+                Response::Done => {}
+                Response::Refused(why) => return Ok(Some(convert::refusal(why))),
+                _ => return Err(convert::unexpected().into()),
+            }
+        }
+        if let Some(selected) = account.selected.as_mut() {
+            selected.ahead = Some(ahead);
+        }
+        Ok(None)
+    }
+
     async fn run(&mut self, conn: &mut Connection, account: &mut Account, uids: Uids) -> Result<Option<Answer>, Fault> {
         let Some(mailbox) = account.selected.as_ref().map(|selected| selected.id) else { return Ok(None) };
         let changed_since = self.query.changed_since.map(ModSeq);

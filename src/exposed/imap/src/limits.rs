@@ -34,6 +34,10 @@ pub(crate) const HEADER: u32 = 1024 * 1024;
 pub(crate) const SEEN_BATCH: usize = 64;
 /// Sets of own flag changes remembered so that they are not told twice.
 pub(crate) const TOLD: usize = 64;
+/// Messages asked of the store at a time for a client that fetches one after the other.
+pub(crate) const AHEAD: u32 = 16;
+/// Sessions for which that is done at a time: each may hold as many descriptors as a frame brings.
+pub(crate) const AHEAD_SESSIONS: usize = 64;
 /// KiB of messages that all APPENDs of the process may hold together; memfds count towards the unit's MemoryMax.
 pub(crate) const UPLOADS: usize = 1024 * 1024;
 /// Ranges of UIDs in all sets of one SEARCH.

@@ -12,6 +12,7 @@
 //! * an idle session holds no buffers.
 
 mod account;
+mod ahead;
 mod append;
 mod arrange;
 mod body;

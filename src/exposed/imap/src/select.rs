@@ -79,6 +79,7 @@ pub(crate) async fn select(conn: &mut Connection, account: &mut Account, query: 
         dirty: false,
         saved: Ranges::new(),
         arranged: None,
+        ahead: None,
         told: Vec::new(),
         keywords: USUAL_KEYWORDS.iter().map(|keyword| (*keyword).to_owned()).collect::<BTreeSet<_>>(),
     }));

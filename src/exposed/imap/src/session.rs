@@ -234,6 +234,7 @@ impl Running {
                     self.conn.release();
                     if let Some(selected) = self.account.selected.as_mut() {
                         selected.arranged = None;
+                        selected.ahead = None;
                     }
                 }
                 Wake::TooLong => {
@@ -302,6 +303,11 @@ impl Running {
             _ => false,
         };
         let asks_for_news = matches!(command, Command::Noop | Command::Check);
+        if !matches!(command, Command::Fetch(_))
+            && let Some(selected) = account.selected.as_mut()
+        {
+            selected.ahead = None;
+        }
         let answer = match command {
             Command::Capability => {
                 conn.out.text("* CAPABILITY ").text(&crate::capability::after_login(self.message_limit)).end();
@@ -385,6 +391,7 @@ fn note(account: &mut Account, event: Event) -> bool {
         // Asked for in any case: the store says nothing more until it has been asked.
         Event::Changed(id, _) => {
             selected.dirty |= selected.id == id;
+            selected.ahead = None;
             false
         }
         Event::Gone(id) => selected.id == id,

@@ -1,5 +1,6 @@
 //! Sessions against a store of the test.
 
+mod ahead;
 mod fuzz;
 mod logins;
 mod sessions;

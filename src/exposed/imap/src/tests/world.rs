@@ -12,7 +12,10 @@ use serde_bytes::ByteBuf;
 use std::{
     collections::BTreeMap,
     os::fd::AsFd,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -69,11 +72,13 @@ pub(crate) struct World {
     state: Arc<Mutex<State>>,
     /// KiB for uploads.
     pub(crate) room: Arc<Semaphore>,
+    /// How many FETCHes the store was asked.
+    pub(crate) fetches: Arc<AtomicUsize>,
 }
 
 impl Default for World {
     fn default() -> Self {
-        Self { state: Arc::default(), room: Arc::new(Semaphore::new(UPLOADS)) }
+        Self { state: Arc::default(), room: Arc::new(Semaphore::new(UPLOADS)), fetches: Arc::default() }
     }
 }
 
@@ -152,6 +157,7 @@ impl World {
     }
 
     fn answer(&self, request: Request, fds: Vec<std::os::fd::OwnedFd>, events: &mpsc::UnboundedSender<Event>) -> Vec<Reply<StoreSession>> {
+        self.fetches.fetch_add(usize::from(matches!(request, Request::Fetch { .. })), Ordering::Relaxed);
         let mut state = self.state.lock().unwrap();
         let refuse = |why| vec![Reply::new(Response::Refused(why))];
         if let Request::Changes { mailbox, .. }
