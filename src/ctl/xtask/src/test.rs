@@ -36,6 +36,11 @@ pub(crate) fn run(root: &Path, only: &[String]) -> Result<(), Failure> {
         stage("lints", run_cargo(root, "lints", &clippy));
     }
     stage("release build", build::release(root));
+    if only.is_empty() {
+        note("xtask: documentation tests");
+        let doc = ["test", "--quiet", "--workspace", "--doc", "--ignore-rust-version"];
+        stage("documentation tests", run_cargo(root, "documentation tests", &doc));
+    }
 
     note("xtask: tests");
     let skips = target(root).join("skipped-tests");
