@@ -37,6 +37,12 @@ impl Witness {
         }
     }
 
+    /// One that sees every change of this file instead: a device, which has no room to make, is a file system that has given up.
+    #[doc(hidden)]
+    pub fn of(file: File) -> Self {
+        Self(Some(file))
+    }
+
     /// After a sync that succeeded: an error when the file system had given up before, so that it may have been no sync. A full disk is none.
     pub fn ask(&self) -> io::Result<()> {
         let Some(file) = &self.0 else { return Ok(()) };
@@ -70,6 +76,21 @@ pub fn reread(path: &Path) -> io::Result<bool> {
     let before = digest(&file)?;
     forget(&file)?;
     Ok(digest(&file)? != before)
+}
+
+/// For a SQLite database and its write-ahead log, before it is opened: what an earlier process wrote and could not sync is not found.
+/// True when there was something like that in the log.
+pub fn reread_database(path: &Path) -> io::Result<bool> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    // A commit behind a log that exists in memory alone would be lost with it.
+    let lost = reread(Path::new(&log))?;
+    match File::open(path) {
+        Ok(file) => forget(&file)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    Ok(lost)
 }
 
 fn digest(file: &File) -> io::Result<u64> {

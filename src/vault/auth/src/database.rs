@@ -1,10 +1,12 @@
 //! `auth.db`: what was added at run time, the number of every account there ever was, and all verifiers set with `passwd`.
 //!
-//! One SQLite file of mode 0600, one process, one connection. Every change is one transaction, on disk when it returns.
+//! One SQLite file of mode 0600, one process, one connection. Every change is one transaction, on disk when it returns without an error;
+//! after an error nobody knows, and the next start goes by what the disk holds.
 //! Addresses are kept as written and under their directory key; a removed account keeps its row, so its number is never
 //! given again, and loses its key and its verifiers.
 
 use crate::verifier::{InvalidVerifier, Verifiers};
+use jail::disk::{Witness, reread_database};
 use pure_addr::{AccountId, Address, Domain, Invalid};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, types::Type};
 use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::Path};
@@ -81,7 +83,10 @@ pub(crate) struct Stored {
 
 /// The open file.
 #[derive(Debug)]
-pub(crate) struct Database(Connection);
+pub(crate) struct Database {
+    connection: Connection,
+    witness: Witness,
+}
 
 impl Database {
     pub(crate) fn open(path: &Path) -> Result<Self, DatabaseError> {
@@ -90,6 +95,10 @@ impl Database {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e.into()),
             _ => {}
         }
+        // An earlier process may have been told that one of these could not be synced.
+        if reread_database(path)? {
+            tracing::warn!("the disk does not hold all that was written to auth.db; going on with what it holds");
+        }
         let mut connection = Connection::open(path)?;
         // Exclusive: no shared memory beside the file, and no second process.
         connection.execute_batch(
@@ -97,12 +106,19 @@ impl Database {
              PRAGMA trusted_schema = OFF; PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY;",
         )?;
         migrate(&mut connection)?;
-        Ok(Self(connection))
+        let database = Self { connection, witness: Witness::new(path.parent().unwrap_or(path)) };
+        database.settle()?;
+        Ok(database)
+    }
+
+    /// After a commit, before anybody is told of it: whether its sync was one.
+    fn settle(&self) -> Result<(), DatabaseError> {
+        Ok(self.witness.ask()?)
     }
 
     /// 32 random bytes of this installation, made on first use.
     pub(crate) fn secret(&mut self, name: &str) -> Result<Zeroizing<[u8; 32]>, DatabaseError> {
-        let change = self.0.transaction()?;
+        let change = self.connection.transaction()?;
         let kept = change.query_row("SELECT value FROM secret WHERE name = ?1", [name], |row| row.get::<_, [u8; 32]>(0)).optional()?;
         let secret = match kept {
             Some(secret) => Zeroizing::new(secret),
@@ -114,23 +130,25 @@ impl Database {
             }
         };
         change.commit()?;
+        self.settle()?;
         Ok(secret)
     }
 
     /// Everything but removed accounts.
     pub(crate) fn load(&self) -> Result<Stored, DatabaseError> {
         let mut stored = Stored::default();
-        let mut accounts =
-            self.0.prepare("SELECT id, address, run_time, quota, argon2, scram FROM account WHERE key IS NOT NULL ORDER BY key")?;
+        let mut accounts = self
+            .connection
+            .prepare("SELECT id, address, run_time, quota, argon2, scram FROM account WHERE key IS NOT NULL ORDER BY key")?;
         for account in accounts.query_map([], read_account)? {
             stored.accounts.push(account?);
         }
-        let mut domains = self.0.prepare("SELECT name FROM domain ORDER BY name")?;
+        let mut domains = self.connection.prepare("SELECT name FROM domain ORDER BY name")?;
         for domain in domains.query_map([], |row| parsed(row, 0, Domain::parse))? {
             stored.domains.push(domain?);
         }
         let mut aliases =
-            self.0.prepare("SELECT alias.address, target.address FROM alias JOIN target ON alias = key ORDER BY key, position")?;
+            self.connection.prepare("SELECT alias.address, target.address FROM alias JOIN target ON alias = key ORDER BY key, position")?;
         for pair in aliases.query_map([], |row| Ok((parsed(row, 0, Address::parse)?, parsed(row, 1, Address::parse)?)))? {
             let (address, target) = pair?;
             match stored.aliases.last_mut() {
@@ -144,18 +162,19 @@ impl Database {
 
     /// Gives a number to every declared account that has none.
     pub(crate) fn sight<'a>(&mut self, declared: impl Iterator<Item = &'a Address>) -> Result<(), DatabaseError> {
-        let change = self.0.transaction()?;
+        let change = self.connection.transaction()?;
         for address in declared {
             if id_of(&change, address)?.is_none() {
                 insert_account(&change, address)?;
             }
         }
-        Ok(change.commit()?)
+        change.commit()?;
+        self.settle()
     }
 
     /// Adds an account at run time. One that was declared once keeps its number, and with it its mail.
     pub(crate) fn add_account(&mut self, address: &Address, quota: Option<u64>, verifiers: &Verifiers) -> Result<AccountId, DatabaseError> {
-        let change = self.0.transaction()?;
+        let change = self.connection.transaction()?;
         let id = match id_of(&change, address)? {
             Some(id) => id,
             None => insert_account(&change, address)?,
@@ -167,46 +186,49 @@ impl Database {
         )?;
         write_verifiers(&change, id, verifiers)?;
         change.commit()?;
+        self.settle()?;
         Ok(id)
     }
 
     /// The number stays taken for ever; the address is free again.
     pub(crate) fn remove_account(&mut self, id: AccountId) -> Result<(), DatabaseError> {
-        self.0
+        self.connection
             .execute("UPDATE account SET run_time = 0, key = NULL, argon2 = NULL, scram = NULL WHERE id = ?1", [id.get().cast_signed()])?;
-        Ok(())
+        self.settle()
     }
 
     pub(crate) fn set_verifiers(&mut self, id: AccountId, verifiers: &Verifiers) -> Result<(), DatabaseError> {
-        let change = self.0.transaction()?;
+        let change = self.connection.transaction()?;
         write_verifiers(&change, id, verifiers)?;
-        Ok(change.commit()?)
+        change.commit()?;
+        self.settle()
     }
 
     pub(crate) fn add_domain(&mut self, domain: &Domain) -> Result<(), DatabaseError> {
-        self.0.execute("INSERT OR IGNORE INTO domain (name) VALUES (?1)", [domain.as_str()])?;
-        Ok(())
+        self.connection.execute("INSERT OR IGNORE INTO domain (name) VALUES (?1)", [domain.as_str()])?;
+        self.settle()
     }
 
     pub(crate) fn remove_domain(&mut self, domain: &Domain) -> Result<(), DatabaseError> {
-        self.0.execute("DELETE FROM domain WHERE name = ?1", [domain.as_str()])?;
-        Ok(())
+        self.connection.execute("DELETE FROM domain WHERE name = ?1", [domain.as_str()])?;
+        self.settle()
     }
 
     pub(crate) fn add_alias(&mut self, address: &Address, targets: &Targets) -> Result<(), DatabaseError> {
-        let change = self.0.transaction()?;
+        let change = self.connection.transaction()?;
         let key = address.key();
         change.execute("INSERT INTO alias (key, address) VALUES (?1, ?2)", params![key, address.to_string()])?;
         for (position, target) in (0_i64..).zip(targets) {
             change
                 .execute("INSERT INTO target (alias, position, address) VALUES (?1, ?2, ?3)", params![key, position, target.to_string()])?;
         }
-        Ok(change.commit()?)
+        change.commit()?;
+        self.settle()
     }
 
     pub(crate) fn remove_alias(&mut self, address: &Address) -> Result<(), DatabaseError> {
-        self.0.execute("DELETE FROM alias WHERE key = ?1", [address.key()])?;
-        Ok(())
+        self.connection.execute("DELETE FROM alias WHERE key = ?1", [address.key()])?;
+        self.settle()
     }
 }
 
@@ -340,6 +362,31 @@ mod tests {
         db.remove_account(first).unwrap();
         assert!(db.load().unwrap().accounts.is_empty());
         assert_ne!(db.add_account(&alice, None, &Verifiers::default()).unwrap(), first);
+    }
+
+    /// As on an ext4 whose journal could not be written, once somebody else was told: the sync of the commit succeeds.
+    #[test]
+    fn what_the_disk_may_not_have_is_not_told_as_done() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut db = Database::open(&directory.path().join("auth.db")).unwrap();
+        let (alice, domain) = (address("alice@mta.test"), Domain::parse("mta.test").unwrap());
+        let id = db.add_account(&alice, None, &Verifiers::default()).unwrap();
+        db.witness = Witness::of(std::fs::File::options().write(true).open("/dev/full").unwrap());
+        let targets = Targets::new(vec![alice.clone()]).unwrap();
+        let changes: [(&str, Result<(), DatabaseError>); 9] = [
+            ("a secret", db.secret("new").map(drop)),
+            ("declared accounts", db.sight([&address("bob@mta.test")].into_iter())),
+            ("an account", db.add_account(&address("carol@mta.test"), None, &Verifiers::default()).map(drop)),
+            ("a password", db.set_verifiers(id, &Verifiers::default())),
+            ("no account", db.remove_account(id)),
+            ("a domain", db.add_domain(&domain)),
+            ("no domain", db.remove_domain(&domain)),
+            ("an alias", db.add_alias(&address("info@mta.test"), &targets)),
+            ("no alias", db.remove_alias(&address("info@mta.test"))),
+        ];
+        for (change, result) in changes {
+            assert!(matches!(result, Err(DatabaseError::File(_))), "{change}: {result:?}");
+        }
     }
 
     #[test]

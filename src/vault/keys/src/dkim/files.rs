@@ -5,6 +5,7 @@
 
 use super::key::DkimKey;
 use crate::limits::{MAX_DKIM_FILE, MAX_DKIM_KEYS};
+use jail::disk::{Witness, forget};
 use pure_addr::Domain;
 use pure_dkim::{Algorithm, is_selector};
 use std::{
@@ -45,21 +46,31 @@ pub(super) enum FileError {
 }
 
 /// The directory of all domains.
-#[derive(Debug, Clone)]
-pub(super) struct Files(PathBuf);
+#[derive(Debug)]
+pub(super) struct Files {
+    root: PathBuf,
+    witness: Witness,
+}
 
 impl Files {
     /// Below the state directory.
     pub(super) fn open(state: &Path) -> Result<Self, FileError> {
         let root = state.join("dkim");
         make_directory(&root)?;
-        sync(state)?;
-        Ok(Self(root))
+        let files = Self { witness: Witness::new(&root), root };
+        files.sync(state)?;
+        Ok(files)
+    }
+
+    /// What is in this directory is there for good.
+    fn sync(&self, directory: &Path) -> Result<(), FileError> {
+        let synced = File::open(directory).and_then(|d| d.sync_all()).and_then(|()| self.witness.ask());
+        synced.map_err(|e| FileError::Io(directory.to_owned(), e))
     }
 
     /// A domain name has no slash and no empty label: it is a file name, and at most 255 bytes.
     fn directory(&self, domain: &Domain) -> PathBuf {
-        self.0.join(domain.as_str())
+        self.root.join(domain.as_str())
     }
 
     /// Whether the domain has a directory.
@@ -69,7 +80,7 @@ impl Files {
 
     /// Domains that have a directory.
     pub(super) fn count(&self) -> Result<usize, FileError> {
-        Ok(fs::read_dir(&self.0).map_err(|e| FileError::Io(self.0.clone(), e))?.count())
+        Ok(fs::read_dir(&self.root).map_err(|e| FileError::Io(self.root.clone(), e))?.count())
     }
 
     /// All keys of a domain. One file that cannot be read fails the whole: signing on with another key would hide it.
@@ -80,6 +91,8 @@ impl Files {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(failed)?,
         };
+        // An earlier process may have been told that a key of these could not be kept.
+        self.sync(&directory)?;
         let mut all = Vec::new();
         for entry in entries {
             let path = entry.map_err(failed)?.path();
@@ -100,11 +113,11 @@ impl Files {
     pub(super) fn save(&self, domain: &Domain, stored: &Stored) -> Result<(), FileError> {
         let directory = self.directory(domain);
         make_directory(&directory)?;
-        sync(&self.0)?;
+        self.sync(&self.root)?;
         let (unfinished, path) = self.paths(domain, &stored.selector);
         self.write(&unfinished, stored)?;
         fs::rename(&unfinished, &path).map_err(|e| FileError::Io(path, e))?;
-        sync(&directory)
+        self.sync(&directory)
     }
 
     fn paths(&self, domain: &Domain, selector: &str) -> (PathBuf, PathBuf) {
@@ -120,6 +133,12 @@ impl Files {
         file.sync_all().map_err(failed)
     }
 
+    /// From now on the file system has given up, and syncs succeed, as they do once somebody else was told.
+    #[cfg(test)]
+    pub(super) fn give_up(&mut self) {
+        self.witness = Witness::of(OpenOptions::new().write(true).open("/dev/full").unwrap());
+    }
+
     /// As [`Self::save`], killed before the rename.
     #[cfg(test)]
     pub(super) fn save_half(&self, domain: &Domain, stored: &Stored) {
@@ -132,7 +151,7 @@ impl Files {
         let path = self.paths(domain, selector).1;
         match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(FileError::Io(path, e)),
-            _ => sync(&self.directory(domain)),
+            _ => self.sync(&self.directory(domain)),
         }
     }
 }
@@ -144,14 +163,11 @@ fn make_directory(path: &Path) -> Result<(), FileError> {
     }
 }
 
-fn sync(directory: &Path) -> Result<(), FileError> {
-    File::open(directory).and_then(|d| d.sync_all()).map_err(|e| FileError::Io(directory.to_owned(), e))
-}
-
 fn read(path: &Path, selector: &str) -> Result<Stored, FileError> {
     // Large enough from the start: a buffer that grows leaves copies of the key behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_DKIM_FILE).unwrap_or(0).saturating_add(64)));
     let file = File::open(path).map_err(|e| FileError::Io(path.to_owned(), e))?;
+    forget(&file).map_err(|e| FileError::Io(path.to_owned(), e))?;
     file.take(MAX_DKIM_FILE.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| FileError::Io(path.to_owned(), e))?;
     if bytes.len() as u64 > MAX_DKIM_FILE {
         return Err(FileError::Form(path.to_owned()));

@@ -257,6 +257,23 @@ async fn a_crash_between_write_and_rename_leaves_the_old_keys() {
     assert_eq!(world.control(keys_control::Request::Keys(domain("new.test"))).await.unwrap().len(), 2);
 }
 
+/// As on an ext4 whose journal could not be written: every sync succeeds once somebody else was told.
+#[test]
+fn a_key_that_the_disk_may_not_have_is_not_told_as_kept() {
+    let state = tempfile::tempdir().unwrap();
+    let mut files = Files::open(state.path()).unwrap();
+    let stored = |selector: &str| {
+        let key = DkimKey::generate(Algorithm::Ed25519Sha256).unwrap();
+        Stored { selector: selector.into(), made: START, signs_from: START, key }
+    };
+    files.save(&domain("mta.test"), &stored("before")).unwrap();
+    files.give_up();
+    assert!(files.save(&domain("mta.test"), &stored("after")).is_err());
+    assert!(files.remove(&domain("mta.test"), "before").is_err());
+    // Nor does a next process believe in it.
+    assert!(files.load(&domain("mta.test")).is_err());
+}
+
 #[tokio::test]
 async fn a_damaged_file_stops_the_domain_and_no_other_key_hides_it() {
     let mut world = World::new(90);

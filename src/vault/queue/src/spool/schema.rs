@@ -6,7 +6,7 @@ use crate::{
     settings::Settings,
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
-use std::{collections::HashSet, fs::File, io, path::Path};
+use std::{collections::HashSet, path::Path};
 use wire::edge::mail::QueueId;
 
 /// `PRAGMA user_version` of the forms below together.
@@ -110,15 +110,9 @@ const THIRD: &str = "
 pub(super) fn open(state_dir: &Path, now: i64, files: &Files, settings: &Settings) -> Result<(Connection, u64), OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let file = state_dir.join("queue.db");
-    // An earlier process may have ended because one of these could not be synced: a commit behind a log that exists in memory alone
-    // would be lost with it.
-    if jail::disk::reread(&state_dir.join("queue.db-wal"))? {
+    // An earlier process may have ended because one of these could not be synced.
+    if jail::disk::reread_database(&file)? {
         tracing::warn!("the disk does not hold all that was written to the spool's log; going on with what it holds");
-    }
-    match File::open(&file) {
-        Ok(file) => jail::disk::forget(&file)?,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(e.into()),
     }
     let mut db = Connection::open_with_flags(&file, flags)?;
     db.set_prepared_statement_cache_capacity(32);
