@@ -53,6 +53,7 @@ impl Selected {
     /// The numbering, to change it: what was said of the old one is forgotten.
     pub(crate) fn numbering(&mut self) -> &mut SeqMap {
         self.arranged = None;
+        self.ahead = None;
         &mut self.map
     }
 

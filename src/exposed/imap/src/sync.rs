@@ -11,6 +11,8 @@ use wire::edge::store_session::{Flags, ModSeq, Request, Response, Row};
 /// Asks the store what is new and tells it: EXPUNGE or VANISHED, EXISTS, FETCH.
 pub(crate) async fn tell(conn: &mut Connection, account: &mut Account) -> Result<(), Fault> {
     let Some(selected) = account.selected.as_mut() else { return Ok(()) };
+    // What is told now is newer.
+    selected.ahead = None;
     let (mailbox, since) = (selected.id, ModSeq(selected.modseq));
     account.store.start(&Request::Changes { mailbox, since }, &[]).await?;
     while let Some(reply) = account.store.next().await? {

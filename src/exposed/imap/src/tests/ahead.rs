@@ -65,3 +65,32 @@ async fn news_end_it() {
     assert_eq!(client.ok("NOOP").await[0], "* 5 FETCH (FLAGS (\\Flagged))");
     assert_eq!(flags(&mut client, 5).await, "* 5 FETCH (UID 5 FLAGS (\\Flagged))");
 }
+
+/// Whatever tells news: what it told is not taken back.
+#[tokio::test]
+async fn nothing_older_is_told_than_what_idle_append_and_other_commands_told() {
+    let (world, mut client) = reader(20).await;
+    let mut other = world.client().await;
+    other.ok("SELECT INBOX").await;
+    for (first, told_by) in [(1, "IDLE"), (6, "APPEND"), (11, "UID FETCH")] {
+        for uid in first..first + 4 {
+            flags(&mut client, uid).await;
+        }
+        let uid = first + 4;
+        other.ok(&format!("UID STORE {uid} +FLAGS.SILENT (\\Flagged)")).await;
+        let told = match told_by {
+            "IDLE" => {
+                client.send("i IDLE\r\n").await;
+                assert_eq!(client.line().await, "+ idling");
+                let told = client.line().await;
+                client.send("DONE\r\n").await;
+                client.answers("i").await;
+                vec![told]
+            }
+            "APPEND" => client.ok("APPEND INBOX {6+}\r\na: 1\r\n").await,
+            _ => client.ok("UID FETCH 1 UID").await,
+        };
+        assert!(told.contains(&format!("* {uid} FETCH (FLAGS (\\Flagged))")), "{told_by}: {told:?}");
+        assert_eq!(flags(&mut client, uid).await, format!("* {uid} FETCH (UID {uid} FLAGS (\\Flagged))"), "{told_by}");
+    }
+}
