@@ -191,6 +191,10 @@ impl Auth {
         if declared {
             return Err(Refusal::Declared.into());
         }
+        // Who sends to them would not hear that one is missing.
+        if self.directory().is_led_to(id) {
+            return Err(Refusal::LedTo.into());
+        }
         database.remove_account(id)?;
         tracing::info!(account = %address, id = %id, "account removed");
         self.directory_mut().remove_account(id);

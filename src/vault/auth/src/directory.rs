@@ -147,6 +147,9 @@ impl Directory {
             directory.insert_alias(Alias { address, targets, declared: false });
         }
         directory.note_verifiers();
+        for (named_by, address) in directory.led().filter(|(_, address)| directory.is_ours(address) && directory.find(address).is_none()) {
+            tracing::warn!(%named_by, %address, "leads to an address of ours at which there is nobody");
+        }
         directory
     }
 
@@ -220,6 +223,20 @@ impl Directory {
         let (user, detail) = address.local.subaddress(separator)?;
         let base = Address { local: user, domain: address.domain.clone() };
         Some((self.entries.get(&base.key())?, Text::new(detail).ok()))
+    }
+
+    /// Where aliases, catch-alls and the postmaster lead to, each with what names it.
+    fn led(&self) -> impl Iterator<Item = (String, &Address)> {
+        let aliases = self.aliases().flat_map(|alias| alias.targets.iter().map(|target| (format!("alias {}", alias.address), target)));
+        let catch_alls =
+            self.domains.iter().filter_map(|(name, hosted)| Some((format!("catch_all of {name}"), hosted.settings.catch_all.as_ref()?)));
+        let postmaster = self.postmaster.iter().map(|address| ("postmaster".to_owned(), address));
+        aliases.chain(catch_alls).chain(postmaster)
+    }
+
+    /// Whether anything but its own addresses leads to an account.
+    pub(crate) fn is_led_to(&self, account: AccountId) -> bool {
+        self.led().any(|(_, address)| matches!(self.find(address), Some((Entry::Account(id), _)) if *id == account))
     }
 
     /// Where mail goes for an address of ours at which nobody is.

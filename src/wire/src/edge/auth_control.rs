@@ -117,6 +117,9 @@ pub enum Refusal {
     /// A domain that is not empty.
     #[error("accounts or aliases still use the domain; remove them first")]
     InUse,
+    /// An account that others lead to.
+    #[error("aliases, a catch_all or the postmaster still lead to the account; change them first")]
+    LedTo,
     /// Too short, too long, or with control characters.
     #[error("a password must have at least {} characters, at most {} bytes, and no control characters", MIN_PASSWORD, MAX_PASSWORD)]
     Password,

@@ -45,6 +45,7 @@ async fn the_operator_adds_and_removes() {
     assert_eq!(world.change(RemoveDomain(Domain::parse("no.test").unwrap())).await, refused(Refusal::NotFound));
     assert_eq!(world.change(RemoveAccount(address("alice@mta.test"))).await, refused(Refusal::Declared));
     assert_eq!(world.change(RemoveAccount(address("info@mta.test"))).await, refused(Refusal::NotFound));
+    assert_eq!(world.change(RemoveAccount(address("carol@new.test"))).await, refused(Refusal::LedTo), "team would miss her");
     assert_eq!(world.change(RemoveAlias(address("info@mta.test"))).await, refused(Refusal::Declared));
     for change in [RemoveAlias(address("team@new.test")), RemoveAlias(address("one@new.test")), RemoveAccount(address("carol@new.test"))] {
         assert_eq!(world.change(change).await, Done);
