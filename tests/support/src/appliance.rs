@@ -110,7 +110,8 @@ impl Appliance {
     /// When it does not start; the logs are shown.
     pub fn restart(&mut self) {
         let dir = self.dir.take().expect("it was started");
-        *self = Self::run(Self::given(&dir), dir);
+        let was_given = dir.path().join("given.toml").exists();
+        *self = Self::run(if was_given { Self::given(&dir) } else { Self::command(&dir.path().join("up")) }, dir);
     }
 
     fn given(dir: &TempDir) -> Command {

@@ -30,6 +30,7 @@ use report::Report;
 use state::State;
 use std::{
     env,
+    io::{self, IsTerminal, Write},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -93,7 +94,7 @@ async fn appliance(options: &Options, state: &State, ports: &Ports, bin: PathBuf
     };
     let result = match result {
         Ok(()) => {
-            keep(&mut supervisor, &mut signals).await;
+            keep(state, &mut supervisor, &mut signals).await;
             Ok(())
         }
         Err(failure) => Err(failure),
@@ -111,32 +112,51 @@ async fn rise(
     supervisor: &mut Supervisor,
 ) -> Result<(), Failure> {
     supervisor.start().await?;
-    give_passwords(state, accounts).await?;
-    answers(state, ports, accounts, supervisor).await?;
-    let report = Report { state, ports, accounts, pids: supervisor.pids() };
+    let Given { there, new } = give_passwords(state, accounts, options.accounts.is_some()).await?;
+    answers(state, ports, new.as_ref(), supervisor).await?;
+    let report = Report { state, ports, accounts: &there, pids: supervisor.pids() };
     if options.json { say(report.json()?) } else { report.print() }
 }
 
-/// Every account exists and has the password that the report will name.
-async fn give_passwords(state: &State, accounts: &[(Address, Password)]) -> Result<(), Failure> {
+/// What became of the accounts.
+struct Given {
+    /// Those that are there.
+    there: Vec<(Address, Password)>,
+    /// One whose password is certain, for it was set just now.
+    new: Option<(Address, Password)>,
+}
+
+/// Gives a password to every account that has none. What the administrator changed since an earlier run stays, unless `anew`: then every
+/// account exists afterwards and has its password.
+async fn give_passwords(state: &State, accounts: &[(Address, Password)], anew: bool) -> Result<Given, Failure> {
+    const UNEXPECTED: &str = "gave an answer that does not belong to the question";
     let auth = Control::<AuthControl>::new(&state.run);
+    let Response::Accounts(known) = auth.call(&Request::Accounts).await? else { return Err(Failure::new("auth", UNEXPECTED)) };
+    let mut given = Given { there: Vec::new(), new: None };
     for (address, password) in accounts {
-        let request = Request::AddAccount { address: address.clone(), password: Some(password.clone()), quota: None };
-        let mut answer = auth.call(&request).await?;
-        if let Response::Refused(Refusal::Taken | Refusal::Declared) = answer {
-            answer = auth.call(&Request::SetPassword { address: address.clone(), password: password.clone() }).await?;
-        }
-        match answer {
+        let can_log_in = known.iter().find(|account| account.address.key() == address.key()).map(|account| account.can_log_in);
+        let request = match can_log_in {
+            None if !anew => continue,
+            None => Request::AddAccount { address: address.clone(), password: Some(password.clone()), quota: None },
+            Some(true) if !anew => {
+                given.there.push((address.clone(), password.clone()));
+                continue;
+            }
+            Some(_) => Request::SetPassword { address: address.clone(), password: password.clone() },
+        };
+        match auth.call(&request).await? {
             Response::Done | Response::SessionsLeft => {}
             Response::Refused(refusal) => return Err(Failure::new(address, refusal)),
-            _ => return Err(Failure::new(address, "auth gave an answer that does not belong to the question")),
+            _ => return Err(Failure::new("auth", UNEXPECTED)),
         }
+        given.there.push((address.clone(), password.clone()));
+        given.new.get_or_insert((address.clone(), password.clone()));
     }
-    Ok(())
+    Ok(given)
 }
 
 /// Waits until every port answers as it should.
-async fn answers(state: &State, ports: &Ports, accounts: &[(Address, Password)], supervisor: &mut Supervisor) -> Result<(), Failure> {
+async fn answers(state: &State, ports: &Ports, account: Option<&(Address, Password)>, supervisor: &mut Supervisor) -> Result<(), Failure> {
     let deadline = Instant::now() + ANSWER_LIMIT;
     let authority = state.authority_pem()?;
     loop {
@@ -147,7 +167,7 @@ async fn answers(state: &State, ports: &Ports, accounts: &[(Address, Password)],
             submissions: ports.number("submissions"),
             imaps: ports.number("imaps"),
             authority: authority.clone(),
-            account: accounts.first().cloned(),
+            account: account.cloned(),
         };
         match tokio::task::spawn_blocking(move || probe.run()).await {
             Ok(Ok(())) => return Ok(()),
@@ -159,7 +179,8 @@ async fn answers(state: &State, ports: &Ports, accounts: &[(Address, Password)],
 }
 
 /// Until a signal ends it.
-async fn keep(supervisor: &mut Supervisor, signals: &mut Signals) {
+async fn keep(state: &State, supervisor: &mut Supervisor, signals: &mut Signals) {
+    let has_terminal = io::stderr().is_terminal();
     loop {
         let next = supervisor.next();
         let restart = async {
@@ -171,7 +192,22 @@ async fn keep(supervisor: &mut Supervisor, signals: &mut Signals) {
         tokio::select! {
             _ = signals.interrupt.recv() => return,
             _ = signals.terminate.recv() => return,
-            _ = signals.hangup.recv() => supervisor.reload(),
+            _ = signals.hangup.recv() => {
+                // Nobody asked for anything: the terminal is gone, and what was started from it goes with it.
+                if has_terminal && !io::stderr().is_terminal() {
+                    return;
+                }
+                // What the daemons said after the last reload must not fill their sockets.
+                supervisor.tend();
+                match state.hand_out_again() {
+                    Ok(()) => supervisor.reload(),
+                    // Each mistake was told with its place; everything goes on as it was.
+                    Err(Failure::Reported) => {}
+                    Err(failure) => {
+                        let _ = writeln!(io::stderr(), "postern: {failure}");
+                    }
+                }
+            }
             _ = signals.child.recv() => supervisor.tend(),
             () = restart => supervisor.tend(),
         }

@@ -49,7 +49,7 @@ impl Report<'_> {
         say(format_args!("  {:<5} SMTP from your users, TLS (submissions)", port("submissions")))?;
         say(format_args!("  {:<5} SMTP from your users, STARTTLS (submission)", port("submission")))?;
         say(format_args!("  {:<5} IMAP, TLS (imaps)\n", port("imaps")))?;
-        say("  Account, password")?;
+        say("  Account, its first password")?;
         for (address, password) in self.accounts {
             say(format_args!("  {address}  {}", password.0))?;
         }

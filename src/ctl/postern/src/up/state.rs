@@ -103,13 +103,7 @@ impl State {
         if let Some(accounts) = accounts {
             write(&root.join("passwords"), &check::read(accounts)?, 0o600)?;
         }
-        let config_text = check::read(&file)?;
-        let config = Config::parse(&config_text).map_err(|mistakes| {
-            for mistake in mistakes {
-                let _ = writeln!(io::stderr(), "{}: {mistake}", shown.join("postern.toml").display());
-            }
-            Failure::Reported
-        })?;
+        let (config_text, config) = configuration(&file, shown)?;
         for name in ["log", "state", "credentials"] {
             directory(&root.join(name), 0o711)?;
         }
@@ -154,6 +148,18 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// The configuration as it stands now, for daemons that run. The certificate stays.
+    pub(super) fn hand_out_again(&self) -> Result<(), Failure> {
+        if self.users {
+            // The daemons read again what they have: it is theirs, and `up` has given up what it takes to replace it.
+            let file = self.shown.join("postern.toml");
+            let _ = writeln!(io::stderr(), "postern: {}: started by root, up reads it at its start alone", file.display());
+            return Ok(());
+        }
+        let (text, _) = configuration(&self.root.join("postern.toml"), &self.shown)?;
+        DAEMONS.iter().try_for_each(|daemon| write(&self.credentials(daemon).join("postern.toml"), &text, 0o400))
     }
 
     fn give(&self, path: &Path, daemon: &Daemon) -> Result<(), Failure> {
@@ -268,6 +274,18 @@ impl Drop for State {
             let _ = fs::remove_dir_all(&self.run);
         }
     }
+}
+
+/// The file and what it says; every mistake in it is told with its place.
+fn configuration(file: &Path, shown: &Path) -> Result<(String, Config), Failure> {
+    let text = check::read(file)?;
+    let config = Config::parse(&text).map_err(|mistakes| {
+        for mistake in mistakes {
+            let _ = writeln!(io::stderr(), "{}: {mistake}", shown.join("postern.toml").display());
+        }
+        Failure::Reported
+    })?;
+    Ok((text, config))
 }
 
 /// The sockets live in `run/`, or behind it in a short path when the kernel's limit asks for one.
