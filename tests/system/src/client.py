@@ -61,7 +61,9 @@ def fetch(user, password, subject):
         numbers = imap.uid("SEARCH", "HEADER", "Subject", f'"{subject}"')[1][0].split()
         if not numbers:
             raise OSError("not there yet")
-        found = imap.uid("FETCH", b",".join(numbers).decode(), "(BODY.PEEK[])")[1]
+        found = []
+        for at in range(0, len(numbers), 500):  # What fits into a command line.
+            found += imap.uid("FETCH", b",".join(numbers[at:at + 500]).decode(), "(BODY.PEEK[])")[1]
         return json.dumps([part[1].decode() for part in found if isinstance(part, tuple)])
 
 

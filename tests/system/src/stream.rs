@@ -1,6 +1,6 @@
 //! Load: messages that keep coming, and what became of each.
 
-use crate::{Failure, command::eventually};
+use crate::{Appliance, Failure, command::eventually};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -11,6 +11,8 @@ use std::{
 
 /// How long it takes at most until the next message is taken, whatever happens.
 const NEXT: Duration = Duration::from_secs(60);
+/// How long it takes at most until what was taken is delivered, once everybody is there.
+const DELIVERED: Duration = Duration::from_secs(60);
 
 /// Messages that keep coming until this is dropped.
 #[derive(Debug)]
@@ -49,6 +51,35 @@ impl Stream {
         self.child.kill()?;
         self.child.wait()?;
         Ok(self.outcomes())
+    }
+}
+
+impl Appliance {
+    /// Whether no connection and no message was refused for good, what was taken is there once, and nothing else more than once. How many
+    /// were taken.
+    pub fn accounts_for(&self, outcomes: &BTreeMap<u32, String>, user: &str, subject: &str) -> Result<usize, Failure> {
+        let failed = |what: String| Failure::new(format!("{what}\n{}", self.journal_text()));
+        let permanent = |outcome: &str| ["(5", "not OSError('5", "b'5"].iter().any(|sign| outcome.contains(sign));
+        if let Some((number, outcome)) = outcomes.iter().find(|(_, outcome)| *outcome == "refused" || permanent(outcome)) {
+            return Err(failed(format!("message {number}: {outcome}")));
+        }
+        let taken = outcomes.values().filter(|outcome| *outcome == "taken").count();
+        let all = || self.fetch(user, subject).ok().filter(|found| found.len() >= taken);
+        let mut copies: BTreeMap<u32, usize> = BTreeMap::new();
+        for message in eventually("all messages", DELIVERED, all)? {
+            let number = message.split_once("Message-ID: <").and_then(|(_, rest)| rest.split_once('@')?.0.parse().ok());
+            let copies = copies.entry(number.ok_or_else(|| failed(message))?).or_default();
+            *copies = copies.saturating_add(1);
+        }
+        for (number, outcome) in outcomes {
+            if outcome == "taken" && !copies.contains_key(number) {
+                return Err(failed(format!("message {number} was taken and is not there")));
+            }
+        }
+        match copies.iter().find(|(_, copies)| **copies > 1) {
+            Some((number, copies)) => Err(failed(format!("message {number}: {copies} copies"))),
+            None => Ok(taken),
+        }
     }
 }
 
