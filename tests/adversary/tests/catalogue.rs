@@ -9,6 +9,8 @@ use system::workspace;
 
 /// Cases of the catalogue; one that is left out is not listed as what it is.
 const CASES: usize = 106;
+/// Ways beside the cases in which each class is tried, at least.
+const WAYS: usize = 2;
 /// Ordinary mail, which must get through.
 const CONTROLS: &str = "CTRL-";
 
@@ -47,12 +49,36 @@ fn every_case_that_is_claimed_is_in_its_files() {
     }
 }
 
-#[test]
-fn security_md_claims_what_is_tested() {
+/// The rows of SECURITY.md's table.
+fn rows() -> Vec<String> {
     let text = fs::read_to_string(workspace().join("SECURITY.md")).unwrap();
     let section = text.split("## Attacks on others").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    section.lines().filter(|line| line.starts_with("| ") && line.contains('`')).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_class_is_tried_in_other_ways_too() {
+    let mut ways: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for line in include_str!("../ways.txt").lines().filter(|line| !line.starts_with('#')) {
+        let (id, way) = line.split_once(' ').unwrap();
+        assert!(ways.entry(id).or_default().insert(way.trim()), "{line} stands twice");
+        let (file, test) = way.trim().split_once(' ').unwrap_or((way.trim(), ""));
+        let text = fs::read_to_string(workspace().join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
+        let is_test = if test.is_empty() { file.ends_with(".txt") } else { text.contains(&format!("fn {test}()")) };
+        assert!(is_test, "{line}: there is no such test");
+    }
+    let rows = rows();
+    let classes: BTreeSet<&str> = rows.iter().map(|row| row.split('|').nth(2).unwrap().trim().split(", ").next().unwrap()).collect();
+    assert_eq!(ways.keys().copied().collect::<BTreeSet<_>>(), classes);
+    for (id, ways) in ways {
+        assert!(ways.len() >= WAYS, "{id} is tried in no more than {} other ways", ways.len());
+    }
+}
+
+#[test]
+fn security_md_claims_what_is_tested() {
     let mut claimed = BTreeSet::new();
-    for row in section.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {
+    for row in rows() {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         for id in cells[2].split(", ") {
             assert!(claimed.insert(id.to_owned()), "{id} stands in two rows");

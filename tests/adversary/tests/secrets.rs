@@ -1,7 +1,8 @@
 //! Passwords and mail are neither in the journal nor in any argument list or environment, and passwords in no file. Case LOG-02.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
-#![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic in a test is its report")]
 
+use std::fs;
 use system::{ADDRESS, ALICE, Appliance, HOSTNAME, PASSWORD};
 
 /// Typed by somebody who is not let in; a user's other password, perhaps.
@@ -90,6 +91,61 @@ fn no_password_and_no_text_of_mail_is_logged_or_given_as_an_argument() {
                 assert_eq!(line, None, "{secret:?} as {form:?} in {place}");
             }
         }
+    }
+}
+
+/// Files of the host in which these bytes stand.
+fn holders(appliance: &Appliance, secret: &[u8]) -> Vec<String> {
+    // grep looks at lines: the longest part without an end of one.
+    let part = secret.split(|byte| *byte == b'\n').max_by_key(|part| part.len()).unwrap();
+    let pattern: String = part.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+    let words = ["grep", "-rlaP", "--devices=skip", &pattern, "/etc", "/run", "/tmp", "/var"];
+    appliance.run(&words).unwrap().stdout.lines().map(str::to_owned).collect()
+}
+
+/// What a stolen disk shows beside the mail itself, which is not encrypted: case REST-01, as far as there is a defence.
+#[test]
+fn at_rest_each_secret_is_where_it_belongs_and_nowhere_else() {
+    let Some(appliance) = Appliance::start().unwrap() else { return };
+    appliance.submit(ALICE, ALICE, format!("From: {ALICE}\r\nSubject: {SUBJECT}\r\n\r\n{BODY}\r\n").as_bytes()).unwrap();
+    appliance.deliver("s@example.net", ALICE, format!("Subject: {SUBJECT}\r\n\r\n{BODY}\r\n").as_bytes()).unwrap();
+    assert!(!appliance.fetch(ALICE, SUBJECT).unwrap().is_empty());
+    let words = ["python3", "-c", CLIENT, HOSTNAME, ADDRESS, ALICE, PASSWORD, WRONG];
+    appliance.remote(&words, b"").unwrap().ok("client").unwrap();
+    appliance.sh("postern dkim list example.test; journalctl --sync; journalctl --rotate").unwrap();
+
+    let keys = appliance.sh("ls /var/lib/postern/keys/dkim/*/*.key").unwrap();
+    assert!(!keys.is_empty() && !holders(&appliance, b"login refused").is_empty(), "a key, and a journal");
+    // Where the operator puts it, and where its process finds it, under the unit's own name for it.
+    let credential = |name: &str, unit: &str| {
+        let own_name = name.strip_prefix("postern.").unwrap_or(name);
+        vec![format!("/etc/credstore/{name}"), format!("/run/credentials/postern-{unit}.service/{own_name}")]
+    };
+    let own_hash = fs::read(appliance.path("/etc/credstore/account.bob@example.test")).unwrap();
+    let mut secrets: Vec<(&str, Vec<u8>, Vec<String>)> = vec![
+        ("the TLS key", appliance.tls_key().serialize_der(), credential("postern.tls.key", "keys")),
+        ("the TLS key as text", appliance.tls_key().serialize_pem().lines().nth(1).unwrap().into(), credential("postern.tls.key", "keys")),
+        ("a declared verifier", own_hash, credential("account.bob@example.test", "auth")),
+    ];
+    for name in keys.lines() {
+        // The last bytes of PKCS #8 are of the key itself.
+        let bytes = fs::read(appliance.path(name)).unwrap();
+        secrets.push(("a DKIM key", bytes[bytes.len() - 32..].to_vec(), vec![name.to_owned()]));
+    }
+    for password in [PASSWORD, WRONG] {
+        secrets.extend(forms(password).into_iter().map(|form| ("a password", form.into_bytes(), Vec::new())));
+    }
+    for (what, secret, places) in &secrets {
+        let found = holders(&appliance, secret);
+        assert!(found.iter().all(|name| places.contains(name)), "{what} is in {found:?}");
+        // The key of TLS is a file of text.
+        assert_eq!(found.is_empty(), places.is_empty() || *what == "the TLS key", "{what}: the search sees what is there");
+    }
+    // Mail is not defended against who has the disk. It is in the state of the two that hold it, and nowhere else.
+    for text in [SUBJECT, BODY] {
+        let found = holders(&appliance, text.as_bytes());
+        let belongs = |name: &&String| name.starts_with("/var/lib/postern/store/") || name.starts_with("/var/lib/postern/queue/");
+        assert!(!found.is_empty() && found.iter().filter(belongs).count() == found.len(), "{text:?} is in {found:?}");
     }
 }
 

@@ -1,22 +1,14 @@
 //! A taken-over process on every edge of the real daemons: whatever it sends, it loses its own connection, and nobody else notices.
 
-use lying_peers::{Shape, Source, shapes};
+use lying_peers::{CANCEL, EVENT, HELLO, IN_MEMFD, Packet, Peer, REQUEST, RESPONSE, Shape, Source, frame, hello, memfd, shapes, with_fds};
 use rustix::{
-    cmsg_space,
-    fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create},
-    io::Errno,
-    net::{
-        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-        SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, sendmsg, socket_with, sockopt,
-    },
+    fs::SealFlags,
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
 };
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{IoSlice, IoSliceMut},
-    mem::MaybeUninit,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    time::Duration,
+    os::fd::OwnedFd,
 };
 use test_support::{Appliance, World, eventually};
 use wire::{
@@ -32,95 +24,10 @@ use wire::{
     frame::{MAX_FDS, MAX_INLINE},
 };
 
-/// Bounds a failure, no success.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// What lies may add to the most that a daemon ever used, in KiB.
 const MOST_KIB: u64 = 256 * 1024;
 /// More than the connections that one edge serves at a time.
 const CROWD: usize = 300;
-
-// Kinds of frames, as src/wire/src/frame.rs numbers them.
-const HELLO: u8 = 0;
-const REQUEST: u8 = 1;
-const RESPONSE: u8 = 2;
-const CANCEL: u8 = 4;
-const EVENT: u8 = 5;
-const IN_MEMFD: u8 = 1;
-
-/// One datagram.
-struct Packet {
-    bytes: Vec<u8>,
-    fds: Vec<OwnedFd>,
-}
-
-fn frame(kind: u8, flags: u8, id: u32, body: &[u8]) -> Packet {
-    Packet { bytes: [&[kind, flags], &id.to_le_bytes()[..], body].concat(), fds: Vec::new() }
-}
-
-fn hello(edge: &str, build: &str) -> Packet {
-    frame(HELLO, 0, 0, &encode(&(edge, build)).unwrap())
-}
-
-struct Peer(OwnedFd);
-
-impl Peer {
-    fn connect(appliance: &Appliance, edge: &str) -> Self {
-        let fd = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-        let path = appliance.state().join("run").join(edge).join("sock");
-        connect(&fd, &SocketAddrUnix::new(path).unwrap()).unwrap();
-        Self::of(fd)
-    }
-
-    fn of(fd: OwnedFd) -> Self {
-        rustix::io::ioctl_fionbio(&fd, false).unwrap();
-        sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, Some(PATIENCE)).unwrap();
-        Self(fd)
-    }
-
-    /// Whether it was taken: a server that has closed takes nothing.
-    fn send(&self, packet: &Packet) -> bool {
-        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS + 2))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        let fds: Vec<BorrowedFd<'_>> = packet.fds.iter().map(AsFd::as_fd).collect();
-        assert!(fds.is_empty() || control.push(SendAncillaryMessage::ScmRights(&fds)));
-        sendmsg(&self.0, &[IoSlice::new(&packet.bytes)], &mut control, SendFlags::NOSIGNAL).is_ok()
-    }
-
-    /// The next datagram; none at the end of the connection.
-    fn recv(&self) -> Option<Packet> {
-        let mut bytes = vec![0; MAX_INLINE + 6];
-        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        match recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
-            Ok(message) if message.bytes > 0 => {
-                bytes.truncate(message.bytes);
-                let rights =
-                    control.drain().filter_map(|item| if let RecvAncillaryMessage::ScmRights(fds) = item { Some(fds) } else { None });
-                Some(Packet { bytes, fds: rights.flatten().collect() })
-            }
-            Ok(_) | Err(Errno::CONNRESET | Errno::PIPE) => None,
-            Err(e) => panic!("the connection is neither served nor ended: {e}"),
-        }
-    }
-
-    /// Whether the server greets who is honest.
-    fn is_greeted(&self, edge: &str) -> bool {
-        self.send(&hello(edge, BUILD_ID)) && self.recv().is_some_and(|packet| packet.bytes.first() == Some(&HELLO))
-    }
-}
-
-/// A memfd with these seals.
-fn memfd(length: u64, seals: SealFlags) -> OwnedFd {
-    let fd = memfd_create("lie", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
-    ftruncate(&fd, length).unwrap();
-    fcntl_add_seals(&fd, seals).unwrap();
-    fd
-}
-
-fn with_fds(mut packet: Packet, fds: Vec<OwnedFd>) -> Packet {
-    packet.fds = fds;
-    packet
-}
 
 type Lie = (&'static str, Vec<Packet>);
 
