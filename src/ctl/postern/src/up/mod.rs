@@ -36,7 +36,7 @@ use std::{
 };
 use supervise::Supervisor;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use wire::edge::auth_control::{AuthControl, Password, Refusal, Request, Response};
+use wire::edge::auth_control::{AuthControl, Password, Request, Response};
 
 /// Everything must answer within this after all are READY.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
