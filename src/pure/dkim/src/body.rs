@@ -1,19 +1,32 @@
-//! The relaxed body and its hash (RFC 6376 3.4.4), piece by piece.
+//! The canonical body and its hash (RFC 6376 3.4.3, 3.4.4), piece by piece.
 //!
-//! White space at the end of a line goes first, then empty lines at the end: so a body of nothing but white space is an empty body. Only
-//! CRLF ends a line; a lone CR or LF is content, as it is for whoever verifies the bytes that were sent.
+//! In relaxed form white space at the end of a line goes first, then empty lines at the end: so a body of nothing but white space is an
+//! empty body. Only CRLF ends a line; a lone CR or LF is content, as it is for whoever verifies the bytes that were sent.
 
-use memchr::memchr3;
+use memchr::{memchr, memchr3};
 use sha2::{Digest, Sha256};
 
 /// Line ends that are hashed at once.
 const LINE_ENDS: &[u8; 64] =
     b"\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n";
 
-/// SHA-256 of a body in relaxed form: `bh=`.
+/// A form of canonicalization (RFC 6376 3.4).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// As it is, but for empty lines at the end of a body.
+    Simple,
+    /// White space and the case of names do not count.
+    #[default]
+    Relaxed,
+}
+
+/// SHA-256 of a body in canonical form, the relaxed one by default: `bh=`.
 #[derive(Debug, Clone, Default)]
 pub struct BodyHash {
+    form: Form,
     hash: Sha256,
+    /// Bytes hashed so far.
+    length: u64,
     /// Line ends that count only if content follows.
     ends: u64,
     /// White space that counts only if content follows in its line.
@@ -24,7 +37,7 @@ pub struct BodyHash {
     any: bool,
 }
 
-/// Of a whole body at once.
+/// Of a whole body at once, in relaxed form.
 pub fn body_hash(body: &[u8]) -> [u8; 32] {
     let mut hash = BodyHash::default();
     hash.push(body);
@@ -32,6 +45,11 @@ pub fn body_hash(body: &[u8]) -> [u8; 32] {
 }
 
 impl BodyHash {
+    /// Of a body in this form.
+    pub fn new(form: Form) -> Self {
+        Self { form, ..Self::default() }
+    }
+
     /// Takes the next piece of the body; pieces may be cut anywhere.
     pub fn push(&mut self, mut bytes: &[u8]) {
         while let Some((first, rest)) = bytes.split_first() {
@@ -49,12 +67,16 @@ impl BodyHash {
                     self.cr = true;
                     rest
                 }
-                b' ' | b'\t' => {
+                b' ' | b'\t' if self.form == Form::Relaxed => {
                     self.blank = true;
                     rest
                 }
                 _ => {
-                    let length = memchr3(b' ', b'\t', b'\r', bytes).unwrap_or(bytes.len());
+                    let next = match self.form {
+                        Form::Simple => memchr(b'\r', bytes),
+                        Form::Relaxed => memchr3(b' ', b'\t', b'\r', bytes),
+                    };
+                    let length = next.unwrap_or(bytes.len());
                     let (run, after) = bytes.split_at_checked(length).unwrap_or((bytes, &[]));
                     self.content(run);
                     after
@@ -63,15 +85,26 @@ impl BodyHash {
         }
     }
 
-    /// The hash. A body with content ends with one CRLF, also when its last line had none; one without is empty.
-    pub fn finish(mut self) -> [u8; 32] {
+    /// The hash. A body with content ends with one CRLF, also when its last line had none; one without is empty, or in simple form that
+    /// CRLF alone.
+    pub fn finish(self) -> [u8; 32] {
+        self.finish_with_length().0
+    }
+
+    /// The hash, and the bytes that were hashed: the most that `l=` can say (RFC 6376 3.5).
+    pub fn finish_with_length(mut self) -> ([u8; 32], u64) {
         if std::mem::take(&mut self.cr) {
             self.content(b"\r");
         }
-        if self.any {
-            self.hash.update(b"\r\n");
+        if self.any || self.form == Form::Simple {
+            self.update(b"\r\n");
         }
-        self.hash.finalize().into()
+        (self.hash.finalize().into(), self.length)
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        self.hash.update(bytes);
+        self.length = self.length.saturating_add(bytes.len() as u64);
     }
 
     /// Content follows: what waited for it counts.
@@ -79,13 +112,13 @@ impl BodyHash {
         while self.ends > 0 {
             let now = self.ends.min(LINE_ENDS.len() as u64 / 2);
             let length = usize::try_from(now.saturating_mul(2)).unwrap_or(0);
-            self.hash.update(LINE_ENDS.get(..length).unwrap_or_default());
+            self.update(LINE_ENDS.get(..length).unwrap_or_default());
             self.ends = self.ends.saturating_sub(now);
         }
         if std::mem::take(&mut self.blank) {
-            self.hash.update(b" ");
+            self.update(b" ");
         }
-        self.hash.update(bytes);
+        self.update(bytes);
         self.any = true;
     }
 }
@@ -153,6 +186,29 @@ mod tests {
         }
         let many = [&b"x"[..], &b"\r\n".repeat(1000), b"y"].concat();
         assert_eq!(body_hash(&many), sha(&[&many[..], b"\r\n"].concat()));
+    }
+
+    /// RFC 6376 3.4.3 and its examples in 3.4.5.
+    #[test]
+    fn simple_bodies() {
+        for (body, canonical) in [
+            (&b""[..], &b"\r\n"[..]),
+            (b"\r\n\r\n", b"\r\n"),
+            (b" C \r\nD \t E\r\n\r\n\r\n", b" C \r\nD \t E\r\n"),
+            (b"x", b"x\r\n"),
+            (b" \r\n", b" \r\n"),
+            (b"\r\n\r\nx \r\n", b"\r\n\r\nx \r\n"),
+            (b"a\rb \r", b"a\rb \r\r\n"),
+        ] {
+            for size in 1..=body.len().max(1) {
+                let mut hash = BodyHash::new(Form::Simple);
+                body.chunks(size).for_each(|piece| hash.push(piece));
+                assert_eq!(hash.finish_with_length(), (sha(canonical), canonical.len() as u64), "{:?}", String::from_utf8_lossy(body));
+            }
+        }
+        let mut relaxed = BodyHash::default();
+        relaxed.push(b" C \r\nD \t E\r\n\r\n\r\n");
+        assert_eq!(relaxed.finish_with_length().1, 9);
     }
 
     #[test]

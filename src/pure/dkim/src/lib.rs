@@ -1,10 +1,10 @@
-//! DKIM (RFC 6376, RFC 8463), the half that signs: canonical forms, which fields are covered, and the text of the signature field.
+//! DKIM (RFC 6376, RFC 8463) and ARC (RFC 8617), the half that signs: canonical forms, which fields are covered, and the text of the signature field.
 //!
 //! Two processes share the work, and this crate is what they agree on:
 //!
 //! * `scan` reads the hostile message: [`fields::to_sign`] and [`BodyHash`] make the canonical form of what is to be covered;
 //! * `keys` trusts none of it: [`SignedHeader::check`] accepts fields in canonical form alone, and [`Unsigned::build`] writes the
-//!   `DKIM-Signature` field around them. There is no other way to an [`Unsigned`], and a key signs nothing else.
+//!   `DKIM-Signature` field around them, or the fields of an ARC set. There is no other way to an [`Unsigned`], and a key signs nothing else.
 //!
 //! Invariants:
 //!
@@ -14,19 +14,21 @@
 //!
 //! | standard | implemented |
 //! |---|---|
-//! | RFC 6376 3.4.2, 3.4.4 | relaxed header and body |
+//! | RFC 6376 3.4.2, 3.4.4 | relaxed header and body; the simple body (3.4.3) for who verifies |
 //! | RFC 6376 3.5, 3.7, 5.4 | v, a, b, bh, c, d, h, s, t; no i, l, q, x, z |
 //! | RFC 8463 3 | ed25519-sha256 |
+//! | RFC 8617 4.1, 5.1 | the three fields of a set |
 
+pub mod arc;
 mod body;
 pub mod fields;
 pub mod limits;
 mod relaxed;
 mod signature;
 
-pub use body::{BodyHash, body_hash};
+pub use body::{BodyHash, Form, body_hash};
 pub use relaxed::{is_canonical, relax};
-pub use signature::{Algorithm, NotCanonical, SignedHeader, Unsigned, is_selector};
+pub use signature::{Algorithm, NotCanonical, SignedHeader, Signer, Unsigned, is_selector};
 
 /// One entry of `h=`.
 #[derive(Debug, Clone, PartialEq, Eq)]

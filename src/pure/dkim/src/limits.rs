@@ -6,6 +6,8 @@ pub const MAX_NAME: usize = 77;
 pub const MAX_FIELDS: usize = 128;
 /// Canonical values of all fields together.
 pub const MAX_VALUES: usize = 512 * 1024;
+/// Canonical values of all ARC sets together that stand before one.
+pub const MAX_CHAIN: usize = 256 * 1024;
 /// Header of a message that is to be signed, with what stands in front of it.
 pub const MAX_HEADER: usize = 1024 * 1024;
 /// Columns of a line of the signature field; a domain or a name that is longer stands alone in its line.

@@ -104,16 +104,18 @@ impl Unsigned {
         selector: &str,
         time: i64,
     ) -> Result<Self, NotCanonical> {
-        if domain.is_literal() || !is_selector(selector) || time < 0 {
-            return Err(NotCanonical::Signer);
-        }
-        let mut field = Folded::new("DKIM-Signature:");
-        field.word("v=1;");
-        field.word(&format!("a={};", algorithm.tag()));
-        field.word("c=relaxed/relaxed;");
-        field.word(&format!("d={domain};"));
-        field.word(&format!("s={selector};"));
-        field.word(&format!("t={time};"));
+        Self::over("DKIM-Signature", "v=1;", header, body_hash, &Signer { algorithm, domain, selector, time })
+    }
+
+    /// A signature over fields of a message and its body: the field `name`, which begins with the tag `first`.
+    pub(crate) fn over(
+        name: &str,
+        first: &str,
+        header: &SignedHeader<'_>,
+        body_hash: &[u8; 32],
+        signer: &Signer<'_>,
+    ) -> Result<Self, NotCanonical> {
+        let mut field = signer.begin(name, first, "c=relaxed/relaxed;")?;
         let last = header.0.len().saturating_sub(1);
         for (at, (name, _)) in header.0.iter().enumerate() {
             let (start, end) = (if at == 0 { "h=" } else { "" }, if at == last { ";" } else { ":" });
@@ -121,19 +123,25 @@ impl Unsigned {
             if at == 0 { field.word(&format!("{start}{name}{end}")) } else { field.piece(&format!("{name}{end}")) }
         }
         field.word(&format!("bh={};", BASE64.encode(body_hash)));
-        field.word("b=");
-        let text = field.text;
         // RFC 6376 3.7: the fields of h=, then this one with an empty b= and without its CRLF.
         let mut input = Vec::new();
         for (name, value) in &header.0 {
             if let Some(value) = value {
-                input.extend_from_slice(&[name.as_bytes(), b":", value, b"\r\n"].concat());
+                canonical(name, value, &mut input);
             }
         }
-        let value = text.split_once(':').map_or("", |(_, value)| value);
-        input.extend_from_slice(b"dkim-signature:");
+        Ok(Self::end(field, input))
+    }
+
+    /// The signature field itself, behind what it covers.
+    pub(crate) fn end(mut field: Folded, mut input: Vec<u8>) -> Self {
+        field.word("b=");
+        let text = field.text;
+        let (name, value) = text.split_once(':').unwrap_or_default();
+        input.extend_from_slice(name.to_ascii_lowercase().as_bytes());
+        input.push(b':');
         input.extend_from_slice(&relax(value.as_bytes()));
-        Ok(Self { text, input })
+        Self { text, input }
     }
 
     /// The bytes to be hashed with SHA-256 and signed.
@@ -153,8 +161,46 @@ impl Unsigned {
     }
 }
 
+/// A field in canonical form, of a name in lower case and a value that is in that form.
+pub(crate) fn canonical(name: &str, value: &[u8], out: &mut Vec<u8>) {
+    for part in [name.as_bytes(), b":", value, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+}
+
+/// Whose signature it is: `a=`, `d=`, `s=` and `t=`.
+#[derive(Debug, Clone, Copy)]
+pub struct Signer<'a> {
+    /// `a=`
+    pub algorithm: Algorithm,
+    /// `d=`
+    pub domain: &'a Domain,
+    /// `s=`
+    pub selector: &'a str,
+    /// `t=`: seconds since 1970.
+    pub time: i64,
+}
+
+impl Signer<'_> {
+    /// A field with its first tags.
+    pub(crate) fn begin(&self, name: &str, first: &str, third: &str) -> Result<Folded, NotCanonical> {
+        let Self { algorithm, domain, selector, time } = self;
+        if domain.is_literal() || !is_selector(selector) || *time < 0 {
+            return Err(NotCanonical::Signer);
+        }
+        let mut field = Folded::new(&format!("{name}:"));
+        field.word(first);
+        field.word(&format!("a={};", algorithm.tag()));
+        field.word(third);
+        field.word(&format!("d={domain};"));
+        field.word(&format!("s={selector};"));
+        field.word(&format!("t={time};"));
+        Ok(field)
+    }
+}
+
 /// Writes a field in lines of at most [`limits::COLUMNS`], as far as its words allow.
-struct Folded {
+pub(crate) struct Folded {
     text: String,
     column: usize,
 }
@@ -165,7 +211,7 @@ impl Folded {
     }
 
     /// With a blank or a new line in front.
-    fn word(&mut self, word: &str) {
+    pub(crate) fn word(&mut self, word: &str) {
         if self.column.saturating_add(1).saturating_add(word.len()) > limits::COLUMNS {
             self.fold();
         } else {

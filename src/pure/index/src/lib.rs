@@ -5,6 +5,7 @@
 //! inside the parent's range, or has more than [`MAX_DEPTH`] ancestors. The same check runs whenever a structure is decoded.
 
 mod bounded;
+pub mod judgement;
 mod structure;
 
 pub use bounded::{MAX_LISTS, bounded, within_limits};
