@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 pub enum Class {
     /// Given descriptors, memory, time, threads; accepting and using local sockets.
     Compute,
+    /// Compute, and connecting to edges.
+    Asker,
     /// Compute, and reading files again: open for reading, look up, list.
     Reader,
     /// Compute, and connecting to edges, memfds, TCP sockets that were accepted.
@@ -200,6 +202,7 @@ fn filters(class: Class) -> Result<Vec<BpfProgram>, Error> {
     let mut allowed = unconditional(&[ALWAYS, ALWAYS_ARCH]);
     match class {
         Class::Compute => {}
+        Class::Asker => allowed.extend(unconditional(&[&[libc::SYS_connect]])),
         Class::Reader => allowed.extend(unconditional(&[READER])),
         Class::Session => allowed.extend(unconditional(&[SESSION])),
         Class::Client | Class::Resolver => allowed.extend(unconditional(&[SESSION, READER, &[libc::SYS_bind]])),
@@ -254,7 +257,7 @@ fn conditional(class: Class) -> Result<Rules, Error> {
         let writing = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_PATH) as u64;
         add(libc::SYS_openat, vec![is(2, Op::MaskedEq(writing), libc::O_RDONLY as u64)?])?;
     }
-    if matches!(class, Class::Session | Class::Files) || class.is_client() {
+    if matches!(class, Class::Asker | Class::Session | Class::Files) || class.is_client() {
         unix(&mut add, libc::SYS_socket, libc::SOCK_SEQPACKET)?;
     }
     if class.is_client() {

@@ -1,6 +1,9 @@
 //! scan-queue and scan-store: one request, one message, one answer.
 
-use crate::limits::{AT_A_TIME, INLINE, PREFIX, SEVEN_BIT_GROWTH, WAITING, WRITE_BUFFER};
+use crate::{
+    limits::{AT_A_TIME, INLINE, PREFIX, SEVEN_BIT_GROWTH, WAITING, WRITE_BUFFER},
+    origin::Origin,
+};
 use pure_addr::Text;
 use pure_dkim::fields::Unsignable;
 use pure_index::MessageIndex;
@@ -17,8 +20,8 @@ use tokio::{sync::Semaphore, task};
 use wire::{
     Edge, Error, List, MessageWriter, Reply, SealedMessage, Service,
     edge::{
-        keys_dkim::{KeysDkim, MAX_SIGNED_FIELDS, SignedField, SigningInput},
-        scan_index::{QueueRequest, QueueResponse, Request, Response, ScanForQueue, ScanForStore},
+        keys_dkim::{KeysDkim, MAX_SIGNED_FIELDS, SealedSet, SignedField, SigningInput},
+        scan_index::{Connection, QueueRequest, QueueResponse, Request, Response, ScanForQueue, ScanForStore},
     },
 };
 
@@ -27,21 +30,35 @@ use wire::{
 pub(crate) struct Scanner {
     max_message: u64,
     read: fn(&[u8]) -> MessageIndex,
+    origin: Arc<Origin>,
     places: Semaphore,
     turns: Arc<Semaphore>,
 }
 
 impl Scanner {
     /// `max_message` is the size in bytes that the configuration allows, `read` is `pure_mime::index` but in tests.
-    pub(crate) fn new(max_message: u64, read: fn(&[u8]) -> MessageIndex) -> Self {
+    pub(crate) fn new(max_message: u64, read: fn(&[u8]) -> MessageIndex, origin: Origin) -> Self {
         let (places, turns) = (Semaphore::new(WAITING), Arc::new(Semaphore::new(AT_A_TIME)));
-        Self { max_message: max_message.saturating_add(PREFIX), read, places, turns }
+        Self { max_message: max_message.saturating_add(PREFIX), read, origin: Arc::new(origin), places, turns }
     }
 
     async fn answer(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Response, Error> {
         let Request::Index = request;
         let index = self.work(fds, self.read).await?;
         Ok(index.map_or(Response::Failed, |index| Response::Indexed(Box::new(index))))
+    }
+
+    /// What is in a message that came over this connection, and where it is from. Its bytes are not kept while names are asked for.
+    async fn judge(&self, connection: Connection, fds: Vec<OwnedFd>) -> Result<QueueResponse, Error> {
+        let (read, origin, peer) = (self.read, self.origin.clone(), connection.peer);
+        let inspect = move |message: &[u8]| {
+            let index = read(message);
+            let inspection = origin.inspect(message, &index, &connection);
+            (index, inspection)
+        };
+        let Some((index, inspection)) = self.work(fds, inspect).await? else { return Ok(QueueResponse::Failed) };
+        let judgement = self.origin.judge(inspection, peer).await;
+        Ok(QueueResponse::Judged(Box::new(index), Box::new(judgement)))
     }
 
     /// What a signature is to cover (RFC 6376 5.4).
@@ -54,6 +71,21 @@ impl Scanner {
                 QueueResponse::Failed
             }
             None => QueueResponse::Failed,
+        })
+    }
+
+    /// The same for an ARC set, and the sets before it.
+    async fn to_seal(&self, prefix: ByteBuf, fds: Vec<OwnedFd>) -> Result<QueueResponse, Error> {
+        let read = self.read;
+        let input = self.work(fds, move |message| {
+            let sets = pure_mailauth::sets(message, &read(message)).into_iter();
+            let sets =
+                sets.map(|[results, message, seal]| SealedSet { results: results.into(), message: message.into(), seal: seal.into() });
+            Some((signing_input(&prefix, message).ok()?, List::new(sets.collect())?))
+        });
+        Ok(match input.await? {
+            Some(Some((input, sets))) => QueueResponse::ToSeal(Box::new(input), sets),
+            _ => QueueResponse::Failed,
         })
     }
 
@@ -122,7 +154,9 @@ impl Service<ScanForQueue> for Scanner {
     async fn call(&self, request: QueueRequest, fds: Vec<OwnedFd>) -> Result<Reply<ScanForQueue>, Error> {
         match request {
             QueueRequest::Index(request) => Ok(Reply::new(QueueResponse::Index(self.answer(request, fds).await?))),
+            QueueRequest::Judge(connection) => Ok(Reply::new(self.judge(*connection, fds).await?)),
             QueueRequest::ToSign(prefix) => Ok(Reply::new(self.to_sign(prefix, fds).await?)),
+            QueueRequest::ToSeal(prefix) => Ok(Reply::new(self.to_seal(prefix, fds).await?)),
             QueueRequest::SevenBit => self.seven_bit(fds).await,
         }
     }
@@ -153,14 +187,28 @@ fn convert(message: &[u8], limit: u64) -> Result<SealedMessage, NotConvertible> 
 const _: () = assert!(ScanForQueue::MAX_BODY == ScanForStore::MAX_BODY);
 /// What is chosen fits what is asked of keys.
 const _: () = assert!(pure_dkim::limits::MAX_FIELDS == MAX_SIGNED_FIELDS && pure_dkim::limits::MAX_VALUES <= KeysDkim::MAX_BODY / 2);
+const _: () =
+    assert!(pure_dkim::limits::MAX_CHAIN <= KeysDkim::MAX_BODY / 4 && pure_mailauth::limits::MAX_CHAIN <= pure_dkim::limits::MAX_CHAIN);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        names::{Names, Times},
+        testing::{Dns, domain},
+    };
+    use pure_addr::ReversePath;
+    use pure_index::judgement::SpfResult;
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
     use std::sync::{Condvar, Mutex};
     use tempfile::TempDir;
     use wire::{Client, encode, serve};
+
+    /// One that knows nobody.
+    fn scanner(max_message: u64, read: fn(&[u8]) -> MessageIndex) -> Scanner {
+        let names = Names::new("/nowhere/dns".as_ref(), Times::default());
+        Scanner::new(max_message, read, Origin::new(domain("mx.us.test"), names, || 0))
+    }
 
     fn start(scanner: Scanner) -> (TempDir, Client<ScanForQueue>) {
         let dir = tempfile::tempdir().unwrap();
@@ -182,7 +230,7 @@ mod tests {
 
     #[tokio::test]
     async fn messages_are_indexed() {
-        let (_dir, client) = start(Scanner::new(1 << 20, pure_mime::index));
+        let (_dir, client) = start(scanner(1 << 20, pure_mime::index));
         let message = b"From: a@x.test\r\nSubject: Hello\r\n\r\nWorld\r\n";
         let Response::Indexed(index) = ask(&client, message).await.unwrap() else { panic!() };
         assert_eq!(*index, pure_mime::index(message));
@@ -193,7 +241,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_at_once_are_all_answered() {
-        let (_dir, client) = start(Scanner::new(1 << 20, pure_mime::index));
+        let (_dir, client) = start(scanner(1 << 20, pure_mime::index));
         let client = Arc::new(client);
         let tasks: Vec<_> = (0..300)
             .map(|n| {
@@ -212,7 +260,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_that_makes_it_fail_costs_only_itself() {
         let (_dir, client) =
-            start(Scanner::new(1 << 20, |bytes| if bytes.starts_with(b"bad") { panic!("on purpose") } else { pure_mime::index(bytes) }));
+            start(scanner(1 << 20, |bytes| if bytes.starts_with(b"bad") { panic!("on purpose") } else { pure_mime::index(bytes) }));
         assert_eq!(ask(&client, b"bad").await.unwrap(), Response::Failed);
         assert_eq!(ask(&client, &b"bad".repeat(20_000)).await.unwrap(), Response::Failed);
         assert!(matches!(ask(&client, b"good").await.unwrap(), Response::Indexed(_)));
@@ -220,7 +268,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_sealed_message_ends_the_connection() {
-        let (_dir, client) = start(Scanner::new(10, pure_mime::index));
+        let (_dir, client) = start(scanner(10, pure_mime::index));
         assert!(client.call(&QueueRequest::Index(Request::Index), &[]).await.is_err());
         let null = std::fs::File::open("/dev/null").unwrap();
         assert!(client.call(&QueueRequest::Index(Request::Index), &[null.as_fd()]).await.is_err());
@@ -230,7 +278,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_signature_covers_is_told() {
-        let (_dir, client) = start(Scanner::new(1 << 20, pure_mime::index));
+        let (_dir, client) = start(scanner(1 << 20, pure_mime::index));
         let to_sign = async |prefix: &[u8], message: &[u8]| {
             let message = MessageWriter::sealed(message).unwrap();
             client.call(&QueueRequest::ToSign(ByteBuf::from(prefix)), &[message.as_fd()]).await.unwrap().body
@@ -252,7 +300,7 @@ mod tests {
 
     #[tokio::test]
     async fn messages_are_converted_to_seven_bits() {
-        let (_dir, client) = start(Scanner::new(1 << 20, pure_mime::index));
+        let (_dir, client) = start(scanner(1 << 20, pure_mime::index));
         let convert = async |message: &[u8]| {
             let message = MessageWriter::sealed(message).unwrap();
             let reply = client.call(&QueueRequest::SevenBit, &[message.as_fd()]).await.unwrap();
@@ -263,6 +311,23 @@ mod tests {
         let (QueueResponse::SevenBit, Some(converted)) = convert(message.as_bytes()).await else { panic!() };
         assert!(converted.is_ascii() && converted.ends_with(b"=C3=A4\r\n"));
         assert_eq!(convert("Subject: \u{e4}\r\n\r\n".as_bytes()).await, (QueueResponse::Failed, None));
+    }
+
+    #[tokio::test]
+    async fn messages_are_judged() {
+        let dns = Dns::start();
+        dns.say("c.test", "v=spf1 ip4:192.0.2.1 -all");
+        let origin = Origin::new(domain("mx.us.test"), Names::new(&dns.edge, Times::default()), || 0);
+        let (_dir, client) = start(Scanner::new(1 << 20, pure_mime::index, origin));
+        let message = b"Authentication-Results: mx.us.test; none\r\nFrom: a@x.test\r\n\r\nWorld\r\n";
+        let connection =
+            Connection { peer: "192.0.2.1".parse().unwrap(), helo: Text::new("c.test").unwrap(), reverse_path: ReversePath::Null };
+        let sealed = MessageWriter::sealed(message).unwrap();
+        let answer = client.call(&QueueRequest::Judge(Box::new(connection)), &[sealed.as_fd()]).await.unwrap().body;
+        let QueueResponse::Judged(index, judgement) = answer else { panic!("{answer:?}") };
+        assert_eq!(*index, pure_mime::index(message));
+        assert_eq!(judgement.spf.iter().map(|s| s.result).collect::<Vec<_>>(), [SpfResult::Pass]);
+        assert_eq!((judgement.forged.len(), judgement.forged[0].start), (1, 0));
     }
 
     static GATE: (Mutex<(usize, bool)>, Condvar) = (Mutex::new((0, false)), Condvar::new());
@@ -283,7 +348,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_so_many_are_read_at_a_time() {
-        let (_dir, client) = start(Scanner::new(1 << 20, gated));
+        let (_dir, client) = start(scanner(1 << 20, gated));
         let client = Arc::new(client);
         let tasks: Vec<_> = (0..20)
             .map(|_| {

@@ -1,16 +1,68 @@
 //! The real process inside its jail: started as PID 1 would, reading messages under Landlock and seccomp.
 #![cfg(test)]
 
+use pure_addr::{ReversePath, Text};
+use pure_index::judgement::DkimResult;
 use rustix::{
     fd::OwnedFd,
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with},
     process::{Pid, Signal, kill_process},
 };
-use std::{fs, os::fd::AsFd, path::Path, process::Command};
+use std::{fs, os::fd::AsFd, path::Path, process::Command, sync::Arc};
 use wire::{
-    Client, Edge, MessageWriter,
-    edge::scan_index::{QueueRequest, QueueResponse, Request, Response, ScanForQueue, ScanForStore},
+    Client, Edge, Error, List, MessageWriter, Reply, Service,
+    edge::{
+        dns_scan::{self, DnsForScan},
+        scan_index::{Connection, QueueRequest, QueueResponse, Request, Response, ScanForQueue, ScanForStore},
+    },
+    serve,
 };
+
+/// RFC 8463 A.3, both signatures, with the keys of A.2.
+const FOOTBALL: &[u8] = b"DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed;\r\n \
+d=football.example.com; i=@football.example.com;\r\n \
+q=dns/txt; s=brisbane; t=1528637909; h=from : to :\r\n \
+subject : date : message-id : from : subject : date;\r\n \
+bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=;\r\n \
+b=/gCrinpcQOoIfuHNQIbq4pgh9kyIK3AQUdt9OdqQehSwhEIug4D11Bus\r\n \
+Fa3bT3FY5OsU7ZbnKELq+eXdp1Q1Dw==\r\n\
+DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed;\r\n \
+d=football.example.com; i=@football.example.com;\r\n \
+q=dns/txt; s=test; t=1528637909; h=from : to : subject :\r\n \
+date : message-id : from : subject : date;\r\n \
+bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=;\r\n \
+b=F45dVWDfMbQDGHJFlXUNB2HKfbCeLRyhDXgFpEL8GwpsRe0IeIixNTe3\r\n \
+DhCVlUrSjV4BwcVcOF6+FF3Zo9Rpo1tFOeS9mPYQTnGdaSGsgeefOsk2Jz\r\n \
+dA+L10TeYt9BgDfQNZtKdN1WO//KgIqXP7OdEFE4LjFYNcUxZQ4FADY+8=\r\n\
+From: Joe SixPack <joe@football.example.com>\r\n\
+To: Suzie Q <suzie@shopping.example.net>\r\n\
+Subject: Is dinner ready?\r\n\
+Date: Fri, 11 Jul 2003 21:00:37 -0700 (PDT)\r\n\
+Message-ID: <20030712040037.46341.5F8J@football.example.com>\r\n\
+\r\n\
+Hi.\r\n\
+\r\n\
+We lost the game.  Are you hungry yet?\r\n\
+\r\n\
+Joe.\r\n";
+const BRISBANE: &str = "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+const TEST: &str = "v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQiY/J16JYi0Qvx/byYzCN\
+b3W91y3FutACDfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB";
+
+/// Knows two keys.
+struct Dns;
+
+impl Service<DnsForScan> for Dns {
+    async fn call(&self, request: dns_scan::Request, _: Vec<OwnedFd>) -> Result<Reply<DnsForScan>, Error> {
+        let dns_scan::Request::Texts(name) = request else { return Ok(Reply::new(dns_scan::Response::Nothing)) };
+        let key = match name.as_str() {
+            "brisbane._domainkey.football.example.com" => BRISBANE,
+            "test._domainkey.football.example.com" => TEST,
+            _ => return Ok(Reply::new(dns_scan::Response::Nothing)),
+        };
+        Ok(Reply::new(dns_scan::Response::Texts(List::new(vec![Text::new(key).unwrap()]).unwrap())))
+    }
+}
 
 fn socket(path: &Path) -> OwnedFd {
     let fd = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None).unwrap();
@@ -29,11 +81,17 @@ async fn messages_are_read_inside_the_jail() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     fs::create_dir(path("credentials")).unwrap();
+    fs::create_dir_all(path("edges/dns-scan")).unwrap();
+    tokio::spawn(serve::<DnsForScan, _>(socket(&path("edges/dns-scan/sock")), Arc::new(Dns)));
     // The sandbox of the machine that runs the tests may be weaker than what Postern asks of a server.
     fs::write(path("credentials").join("postern.toml"), "hostname = \"mail.mta.test\"\nallow_weak_sandbox = true\n").unwrap();
     let (queue, store) = (socket(&path("queue")), socket(&path("store")));
     let mut command = Command::new(env!("CARGO_BIN_EXE_postern-scan"));
-    command.env("CREDENTIALS_DIRECTORY", path("credentials")).env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET");
+    command
+        .env("POSTERN_EDGES", path("edges"))
+        .env("CREDENTIALS_DIRECTORY", path("credentials"))
+        .env_remove("JOURNAL_STREAM")
+        .env_remove("NOTIFY_SOCKET");
     let fds = [(ScanForQueue::NAME, queue.as_fd()), (ScanForStore::NAME, store.as_fd())];
     let mut child = jail::spawn::spawn(&mut command, &fds).unwrap();
 
@@ -46,6 +104,12 @@ async fn messages_are_read_inside_the_jail() {
     let large = format!("Content-Type: text/html\r\n\r\n{}", "<p>word</p>\r\n".repeat(1_000_000));
     let Response::Indexed(index) = ask(&for_store, Request::Index, large.as_bytes()).await else { panic!() };
     assert!(index.search.body.len() > 1_000_000);
+
+    // Asking dns and verifying both kinds of signatures are allowed too.
+    let connection = Connection { peer: "192.0.2.1".parse().unwrap(), helo: Text::new("c.test").unwrap(), reverse_path: ReversePath::Null };
+    let answer = ask(&for_queue, QueueRequest::Judge(Box::new(connection)), FOOTBALL).await;
+    let QueueResponse::Judged(_, judgement) = answer else { panic!("{answer:?}") };
+    assert!(judgement.dkim.len() == 2 && judgement.dkim.iter().all(|dkim| dkim.result == DkimResult::Pass), "{judgement:?}");
 
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();

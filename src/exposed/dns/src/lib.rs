@@ -2,13 +2,13 @@
 //!
 //! # Security
 //!
-//! * Talks to: name servers (UDP and TCP, port 53 or the one that is declared), and send (dns-send), which connects to it. It calls no
-//!   other process.
+//! * Talks to: name servers (UDP and TCP, port 53 or the one that is declared), and send (dns-send) and scan (dns-scan), which connect to
+//!   it. It calls no other process.
 //! * Parses: DNS messages and their signatures, from whoever answers: servers, those on the way to them, and the owner of any name that
-//!   somebody writes mail to.
+//!   somebody writes mail to, or from.
 //! * Holds: what it has been told, until its time is over. No secret, no mail, no file but `/etc/resolv.conf` and the trust anchors.
 //! * A taken-over dns can answer as it likes: it can send mail to other hosts (whose certificates it cannot forge, where MTA-STS or the
-//!   configuration demands one; with DANE it can vouch for its own), or keep mail from leaving.
+//!   configuration demands one; with DANE it can vouch for its own), or keep mail from leaving; it can have mail from anybody pass for mail from somebody else.
 //!
 //! # Invariants
 //!
@@ -26,6 +26,7 @@
 mod anchors;
 mod cache;
 pub mod limits;
+mod origin;
 mod resolver;
 pub mod system;
 mod upstream;

@@ -8,6 +8,8 @@ pub const QUESTION_TIME: Duration = Duration::from_secs(40);
 pub const SERVER_TIME: Duration = Duration::from_secs(5);
 /// Questions under way; more wait.
 pub const QUESTIONS: usize = 256;
+/// Questions of scan under way, beside those of send; more wait.
+pub const ORIGIN_QUESTIONS: usize = 128;
 /// Queries that one question may lead to: aliases, keys, delegations. A long chain of signed zones needs about thirty.
 pub const QUERIES: usize = 128;
 /// Aliases from a name to its records (RFC 1034 3.6.2 sets no limit; loops need one).

@@ -5,7 +5,11 @@ use postern_dns::{Network, Resolver, anchors, system};
 use pure_config::{Config, RESOLV_CONF, Resolver as Declared};
 use std::{error::Error, path::Path, path::PathBuf, process::ExitCode, sync::Arc};
 use tokio::sync::Notify;
-use wire::{Edge, edge::dns_send::DnsForSend, serve};
+use wire::{
+    Edge,
+    edge::{dns_scan::DnsForScan, dns_send::DnsForSend},
+    serve,
+};
 
 const PROFILE: Profile =
     Profile { name: "dns", kind: Kind::Exposed, class: Class::Resolver, state: false, read: files, connect: ports, workers: 2 };
@@ -30,7 +34,7 @@ fn ports(config: &Config) -> Vec<u16> {
 }
 
 fn start(mut process: Process) -> Result<impl Future<Output = Result<(), Failure>>, Failure> {
-    let listener = process.listener(DnsForSend::NAME)?;
+    let (for_send, for_scan) = (process.listener(DnsForSend::NAME)?, process.listener(DnsForScan::NAME)?);
     let dns = process.config.dns.clone();
     let anchors = anchors(dns.trust_anchor.as_deref()).map_err(|e| format!("dns.trust_anchor: {e}"))?;
     let resolver = match &dns.resolver {
@@ -45,7 +49,8 @@ fn start(mut process: Process) -> Result<impl Future<Output = Result<(), Failure
     let check = !process.config.send.paused;
     Ok(async move {
         tokio::select! {
-            result = serve::<DnsForSend, _>(listener, resolver.clone()) => Ok(result?),
+            result = serve::<DnsForSend, _>(for_send, resolver.clone()) => Ok(result?),
+            result = serve::<DnsForScan, _>(for_scan, resolver.clone()) => Ok(result?),
             never = reload_on_request(&resolver, system, check, &reload) => match never {},
             () = shutdown.requested() => Ok(()),
         }

@@ -3,7 +3,7 @@
 use crate::{
     anchors::Anchors,
     cache::Cache,
-    limits::{ALIASES, ANSWER_BYTES, CACHED_ANSWERS, QUESTION_TIME, QUESTIONS},
+    limits::{ALIASES, ANSWER_BYTES, CACHED_ANSWERS, ORIGIN_QUESTIONS, QUESTION_TIME, QUESTIONS},
     upstream::{ROOT_SERVERS, Servers, Upstream},
     validator::{Answer, Validator},
 };
@@ -22,7 +22,10 @@ use std::{
 use tokio::{sync::Semaphore, task::JoinHandle};
 use wire::{
     Error, List, Reply, Service,
-    edge::dns_send::{DnsForSend, MAX_RECORDS, Mx, Records, Request, Response, Tlsa},
+    edge::{
+        dns_scan::{self, DnsForScan},
+        dns_send::{DnsForSend, MAX_RECORDS, Mx, Records, Request, Response, Tlsa},
+    },
 };
 
 /// Most texts of one answer.
@@ -31,10 +34,12 @@ const MAX_TEXTS: usize = 16;
 /// Answers questions about names.
 pub struct Resolver<P: ConnectionProvider>(Arc<Inner<P>>);
 
-struct Inner<P: ConnectionProvider> {
+pub(crate) struct Inner<P: ConnectionProvider> {
     validator: Validator<P>,
     answers: Cache<(Name, RecordType), Answer>,
     questions: Semaphore,
+    /// Those of scan, which strangers choose, so that they take no place from those of send.
+    origin_questions: Semaphore,
     time: Duration,
 }
 
@@ -59,6 +64,7 @@ impl<P: ConnectionProvider> Resolver<P> {
             validator: Validator::new(upstream, anchors),
             answers: Cache::new(CACHED_ANSWERS),
             questions: Semaphore::new(QUESTIONS),
+            origin_questions: Semaphore::new(ORIGIN_QUESTIONS),
             time: QUESTION_TIME,
         }))
     }
@@ -87,27 +93,41 @@ impl<P: ConnectionProvider> Resolver<P> {
     /// The answer to a question, within the time limit.
     pub async fn answer(&self, request: Request) -> Response {
         let inner = self.0.clone();
-        let time = inner.time;
+        let answer = self.within_time(async move {
+            let _slot = inner.questions.acquire().await.ok()?;
+            Some(inner.answer(request).await)
+        });
+        answer.await.unwrap_or(Response::Unavailable)
+    }
+
+    /// The answer to a question of scan, within the time limit.
+    pub async fn origin(&self, request: dns_scan::Request) -> dns_scan::Response {
+        let inner = self.0.clone();
+        let answer = self.within_time(async move {
+            let _slot = inner.origin_questions.acquire().await.ok()?;
+            Some(inner.origin(request).await)
+        });
+        answer.await.unwrap_or(dns_scan::Response::Unavailable)
+    }
+
+    async fn within_time<T: Send + 'static>(&self, answer: impl Future<Output = Option<T>> + Send + 'static) -> Option<T> {
         // A task of its own: a panic in the library costs this question and no other.
-        let mut task = Task(tokio::spawn(async move {
-            let Ok(_slot) = inner.questions.acquire().await else { return Response::Unavailable };
-            inner.answer(request).await
-        }));
-        match tokio::time::timeout(time, &mut task.0).await {
+        let mut task = Task(tokio::spawn(answer));
+        match tokio::time::timeout(self.0.time, &mut task.0).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 tracing::error!(%error, "a question could not be answered");
-                Response::Unavailable
+                None
             }
-            Err(_elapsed) => Response::Unavailable,
+            Err(_elapsed) => None,
         }
     }
 }
 
 /// Ends with whoever waits for it.
-struct Task(JoinHandle<Response>);
+struct Task<T>(JoinHandle<T>);
 
-impl Drop for Task {
+impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -122,9 +142,18 @@ impl<P: ConnectionProvider> Service<DnsForSend> for Resolver<P> {
     }
 }
 
+impl<P: ConnectionProvider> Service<DnsForScan> for Resolver<P> {
+    async fn call(&self, request: dns_scan::Request, fds: Vec<OwnedFd>) -> Result<Reply<DnsForScan>, Error> {
+        if !fds.is_empty() {
+            return Err(Error::Malformed("a descriptor where none may be"));
+        }
+        Ok(Reply::new(self.origin(request).await))
+    }
+}
+
 /// What there is at the end of the aliases.
-struct Found {
-    answer: Answer,
+pub(crate) struct Found {
+    pub(crate) answer: Answer,
     /// The name at the end, if it is another.
     canonical: Option<Name>,
     /// Every alias on the way was proven.
@@ -132,7 +161,7 @@ struct Found {
 }
 
 impl<P: ConnectionProvider> Inner<P> {
-    async fn answer(&self, request: Request) -> Response {
+    pub(crate) async fn answer(&self, request: Request) -> Response {
         let (name, kind) = match &request {
             Request::Mx(domain) => (name_of("", domain), RecordType::MX),
             Request::Addresses(host) => return self.addresses(host).await,
@@ -199,7 +228,7 @@ impl<P: ConnectionProvider> Inner<P> {
     }
 
     /// Follows aliases to an answer that is none.
-    async fn follow(&self, name: Name, kind: RecordType) -> Found {
+    pub(crate) async fn follow(&self, name: Name, kind: RecordType) -> Found {
         let (mut at, mut secure) = (name, true);
         let mut canonical = None;
         for _ in 0..=ALIASES {
@@ -237,7 +266,7 @@ impl<P: ConnectionProvider> Inner<P> {
 const NO_SUCH_NAME: Response = Response::None { secure: true, no_name: true };
 
 /// The name under a domain; none if there cannot be one: an address literal, or longer than 255 octets (RFC 1035 2.3.4).
-fn name_of(prefix: &str, domain: &Domain) -> Option<Name> {
+pub(crate) fn name_of(prefix: &str, domain: &Domain) -> Option<Name> {
     if domain.is_literal() {
         return None;
     }
@@ -265,7 +294,7 @@ fn canonical(name: Option<Name>) -> Result<Option<Domain>, Unspeakable> {
     name.map(|name| domain_of(&name).ok_or(Unspeakable)).transpose()
 }
 
-fn domain_of(name: &Name) -> Option<Domain> {
+pub(crate) fn domain_of(name: &Name) -> Option<Domain> {
     let text = name.to_lowercase().to_ascii();
     Domain::parse(text.strip_suffix('.').unwrap_or(&text)).ok().filter(|domain| !domain.is_literal())
 }

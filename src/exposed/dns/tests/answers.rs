@@ -444,3 +444,37 @@ async fn other_servers_can_take_over() {
     dns.replace_servers(&[server.address]);
     assert!(dns.validates().await);
 }
+
+/// What scan asks: texts as they are, hosts, addresses, the names of an address; bogus is no answer and no denial.
+#[tokio::test]
+async fn questions_about_origins() {
+    use wire::edge::dns_scan::{MAX_TEXTS, Request, Response};
+    let mut world = world();
+    world.text("secure.test.", &["other"]).text("secure.test.", &["v=spf1 ", "mx\t-all"]).text("alias-of-text.secure.test.", &["x"]);
+    for number in 0..MAX_TEXTS {
+        world.text("many.secure.test.", &[&format!("noise {number}")]);
+    }
+    world.text("many.secure.test.", &["v=spf1 -all"]).text("bogus.secure.test.", &["v=spf1 +all"]);
+    world.spoil("bogus.secure.test.", RecordType::TXT, Spoiled::Unsigned);
+    world.zone("in-addr.arpa.", false);
+    let host = hickory_resolver::proto::rr::rdata::PTR(name("MX1.secure.test."));
+    world.add("1.2.0.192.in-addr.arpa.", RData::PTR(host));
+    let (_server, dns) = start(world).await;
+    let texts = async |of: &str| match dns.origin(Request::Texts(domain(of))).await {
+        Response::Texts(list) => list.iter().map(|t| t.as_str().to_owned()).collect::<Vec<_>>(),
+        other => vec![format!("{other:?}")],
+    };
+    assert_eq!(texts("secure.test").await, ["v=spf1 mx -all", "other"]);
+    let many = texts("many.secure.test").await;
+    assert_eq!((many.len(), many[0].as_str()), (MAX_TEXTS, "v=spf1 -all"));
+    assert_eq!(texts("bogus.secure.test").await, ["Unavailable"]);
+    assert_eq!(texts("nothing.secure.test").await, ["Nothing"]);
+    let Response::Exchanges(hosts) = dns.origin(Request::Exchanges(domain("secure.test"))).await else { panic!() };
+    assert_eq!(hosts.iter().map(Domain::as_str).collect::<Vec<_>>(), ["mx1.secure.test", "mx2.secure.test"]);
+    assert_eq!(dns.origin(Request::Exchanges(domain("null.secure.test"))).await, Response::Nothing);
+    let Response::Addresses(list) = dns.origin(Request::Addresses(domain("alias.secure.test"))).await else { panic!() };
+    assert_eq!(list.len(), 2);
+    let Response::Names(names) = dns.origin(Request::Names("192.0.2.1".parse().unwrap())).await else { panic!() };
+    assert_eq!(names.iter().map(Domain::as_str).collect::<Vec<_>>(), ["mx1.secure.test"]);
+    assert_eq!(dns.origin(Request::Names("192.0.2.9".parse().unwrap())).await, Response::Nothing);
+}

@@ -14,7 +14,10 @@ use rustix::{
 use std::{fs, os::fd::AsFd, path::Path, process::Command};
 use wire::{
     Client, Edge,
-    edge::dns_send::{DnsForSend, Records, Request, Response},
+    edge::{
+        dns_scan::{self, DnsForScan},
+        dns_send::{DnsForSend, Records, Request, Response},
+    },
 };
 use world::{Lie, Server, World};
 
@@ -43,10 +46,10 @@ async fn questions_are_answered_inside_the_jail() {
     );
     // The sandbox of the machine that runs the tests may be weaker than what Postern asks of a server.
     fs::write(path("credentials").join("postern.toml"), config).unwrap();
-    let edge = socket(&path("edge"));
+    let (edge, scan) = (socket(&path("edge")), socket(&path("scan")));
     let mut command = Command::new(env!("CARGO_BIN_EXE_postern-dns"));
     command.env("CREDENTIALS_DIRECTORY", path("credentials")).env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET");
-    let mut child = jail::spawn::spawn(&mut command, &[(DnsForSend::NAME, edge.as_fd())]).unwrap();
+    let mut child = jail::spawn::spawn(&mut command, &[(DnsForSend::NAME, edge.as_fd()), (DnsForScan::NAME, scan.as_fd())]).unwrap();
 
     let client = Client::<DnsForSend>::new(path("edge"));
     let ask = async |request: Request| client.call(&request, &[]).await.unwrap().body;
@@ -57,6 +60,10 @@ async fn questions_are_answered_inside_the_jail() {
     let addresses = ask(Request::Addresses(Domain::parse("mx.test").unwrap())).await;
     assert!(matches!(addresses, Response::Found { secure: true, .. }), "{addresses:?}");
     assert_eq!(ask(Request::Mx(Domain::parse("nothing.test").unwrap())).await, Response::None { secure: true, no_name: true });
+
+    let for_scan = Client::<DnsForScan>::new(path("scan"));
+    let hosts = for_scan.call(&dns_scan::Request::Exchanges(Domain::parse("test").unwrap()), &[]).await.unwrap().body;
+    assert!(matches!(&hosts, dns_scan::Response::Exchanges(list) if list.len() == 1), "{hosts:?}");
 
     // A reload reads nothing that was declared, and breaks nothing.
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();

@@ -55,6 +55,8 @@ pub const DEFAULT_LOGIN_FAILURES: u32 = 10;
 pub const MAX_LOGIN_FAILURES: u32 = 1000;
 /// The smallest quota that may be declared: room for one message of the default size would be too much to ask.
 pub const MIN_QUOTA: Size = Size::from_bytes(1024 * 1024);
+/// The most trusted sealers that may be declared.
+pub const MAX_TRUSTED_SEALERS: usize = 1_000;
 /// What separates user and detail of a local part when nothing is declared (RFC 5233).
 pub const DEFAULT_SUBADDRESS_SEPARATOR: char = '+';
 
@@ -77,6 +79,8 @@ pub struct Config {
     /// `[tls]` and `[[tls.certificates]]`; the first is shown to clients that ask for no name we know. Empty when the
     /// certificate comes as the credentials `tls.crt` and `tls.key`.
     pub tls: Vec<CertificateFiles>,
+    /// `[mx]`.
+    pub mx: MxConfig,
     /// `[dns]`.
     pub dns: DnsConfig,
     /// `[send]`.
@@ -133,6 +137,15 @@ pub struct CertificateFiles {
     pub certificate: PathBuf,
     /// `private_key`: PKCS #8, SEC1 or PKCS #1.
     pub private_key: PathBuf,
+}
+
+/// `[mx]`: mail that comes from other servers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MxConfig {
+    /// `accept_own_unauthenticated`: take mail that says that it is from a domain of ours also when neither SPF nor DKIM proves it.
+    pub accept_own_unauthenticated: bool,
+    /// `trusted_sealers`: domains whose ARC seals (RFC 8617) are believed about what they passed on.
+    pub trusted_sealers: Vec<Domain>,
 }
 
 /// `[limits]`.

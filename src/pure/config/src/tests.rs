@@ -39,6 +39,8 @@ fn the_example_is_valid_and_shows_every_key() {
     assert_eq!(config.aliases[0].targets.len(), 2);
     assert_eq!(config.tls.len(), 2);
     assert_eq!(config.tls[1].private_key, PathBuf::from("/var/lib/acme/mail.example.net/key.pem"));
+    let sealers = vec![Domain::parse("lists.example.net").unwrap()];
+    assert_eq!(config.mx, MxConfig { accept_own_unauthenticated: false, trusted_sealers: sealers });
     outbound::the_example(&config);
     assert_eq!(config.limits, Limits { quota: Some(Size::from_bytes(20 << 30)), ..Limits::default() });
 }
@@ -49,6 +51,18 @@ fn a_hostname_is_enough() {
     assert_eq!(config.limits, Limits::default());
     assert_eq!((config.dns, config.send, config.dkim), (DnsConfig::default(), SendConfig::default(), DkimConfig::default()));
     assert!(config.domains.is_empty() && config.accounts.is_empty() && config.aliases.is_empty() && config.tls.is_empty());
+}
+
+#[test]
+fn sealers_are_domains_each_named_once() {
+    let with = |list: &str| format!("{MINIMAL}\n[mx]\ntrusted_sealers = {list}\n");
+    let config = Config::parse(&with("[\"Lists.Example.net\", \"b.test\"]")).unwrap();
+    assert_eq!(config.mx.trusted_sealers.len(), 2);
+    for bad in ["[]", "[\"a.test\", \"a.test\"]", "[\"[192.0.2.1]\"]", "[\"a b\"]", "\"a.test\"", "[5]"] {
+        assert_eq!(errors(&with(bad)).len(), 1, "{bad}");
+    }
+    let many = (0..=MAX_TRUSTED_SEALERS).map(|n| format!("\"d{n}.test\",")).collect::<String>();
+    assert_eq!(errors(&with(&format!("[{many}]"))).len(), 1);
 }
 
 #[test]
@@ -73,7 +87,8 @@ fn the_hostname_is_a_full_domain_name() {
 
 #[test]
 fn unknown_keys_are_errors_everywhere() {
-    let known = "remove it; known here: hostname, allow_weak_sandbox, postmaster, domains, accounts, aliases, tls, dns, send, dkim, limits";
+    let known =
+        "remove it; known here: hostname, allow_weak_sandbox, postmaster, domains, accounts, aliases, tls, mx, dns, send, dkim, limits";
     assert_eq!(errors(&format!("{MINIMAL}colour = 1")), [format!("line 2: colour: is not a key; {known}")]);
     assert_eq!(errors(&format!("{MINIMAL}[sandbox]\nallow_weak = true")), [format!("line 2: sandbox: is not a key; {known}")]);
     assert_eq!(

@@ -136,6 +136,11 @@ pub(crate) mod say {
         "The message must have one From with addresses that can be read, and From and Sender must be your own",
     );
     pub(crate) const TOO_LARGE: Reply = Reply::new(552, Status(5, 3, 4), "Message is larger than the limit");
+    pub(crate) const UNAUTHENTICATED: Reply =
+        Reply::new(550, Status(5, 7, 1), "Nothing proves that this is from who it says it is from: SPF and DKIM do not pass for it");
+    /// RFC 7372 3.2.
+    pub(crate) const REFUSED_BY_POLICY: Reply =
+        Reply::new(550, Status(5, 7, 26), "Refused as the DMARC policy of the domain in From asks: neither SPF nor DKIM passes for it");
     pub(crate) const NOT_YOUR_ADDRESS: Reply = Reply::new(553, Status(5, 7, 1), "Sender address is not yours");
     // RFC 6531 3.5.
     pub(crate) const NEEDS_SMTPUTF8: Reply = Reply::new(553, Status(5, 6, 7), "Non-ASCII address needs SMTPUTF8");

@@ -1,8 +1,8 @@
 //! The questions that the queue asks of others, and how far their answers are believed.
 
 use crate::{admit::AcceptedRecipient, known::Known};
-use pure_addr::{AccountId, Address, Text};
-use pure_index::MessageIndex;
+use pure_addr::{AccountId, Address, Domain, LocalPart, Text};
+use pure_index::{MessageIndex, judgement::Judgement};
 use std::{
     os::fd::{AsFd, BorrowedFd},
     path::Path,
@@ -13,7 +13,7 @@ use wire::{
     Client, Edge, Error, List, Reply, SealedMessage,
     edge::{
         auth_directory::{self, AuthDirectory, Target},
-        keys_dkim::SigningInput,
+        keys_dkim::{MAX_SEALED_SETS, SealedSet, SigningInput},
         mail::{MAX_MESSAGE, Owner, Recipient},
         scan_index::{self, ScanForQueue},
     },
@@ -151,6 +151,21 @@ impl Directory {
         }
     }
 
+    /// Is mail for this domain received here? None when it cannot be known now.
+    pub(crate) async fn hosts(&self, domain: &Domain) -> Option<bool> {
+        let epoch = match self.known.look_foreign(domain) {
+            Ok(()) => return Some(false),
+            Err(epoch) => epoch,
+        };
+        // RFC 5321 4.5.1: every domain has one, whether somebody is there or not.
+        let local = LocalPart::new("postmaster").ok()?;
+        let hosted = self.is_local(&Address { local, domain: domain.clone() }).await?;
+        if !hosted {
+            self.known.keep_foreign(epoch, domain.clone());
+        }
+        Some(hosted)
+    }
+
     /// May the account send as each of these? None when it cannot be known now.
     pub(crate) async fn may_send(&self, account: AccountId, addresses: Vec<Text<320>>) -> Option<bool> {
         let request = auth_directory::Request::MaySend { account, addresses: List::new(addresses)? };
@@ -190,14 +205,41 @@ impl Scanner {
     pub(crate) async fn index(&self, message: &SealedMessage) -> Option<Box<MessageIndex>> {
         let request = scan_index::QueueRequest::Index(scan_index::Request::Index);
         match ask(&self.0, &request, &[message.as_fd()]).await.map(|reply| reply.body) {
-            Ok(scan_index::QueueResponse::Index(scan_index::Response::Indexed(index))) => {
-                // That the parts are a tree was checked when it was decoded; that they lie within the message is checked here.
-                let inside = index.structure.root().is_none_or(|root| root.header.start == 0 && u64::from(root.body.end) <= message.len());
-                if !inside {
-                    tracing::error!("scan spoke of bytes outside of the message");
-                }
-                inside.then_some(index)
+            Ok(scan_index::QueueResponse::Index(scan_index::Response::Indexed(index))) => inside(index, message),
+            Ok(_) => None,
+            Err(error) => {
+                tracing::warn!(%error, "scan cannot be asked");
+                None
             }
+        }
+    }
+
+    /// The index of a message that came over a connection, and where the message is from; none when there is none now.
+    pub(crate) async fn judge(
+        &self,
+        message: &SealedMessage,
+        connection: scan_index::Connection,
+    ) -> Option<(Box<MessageIndex>, Box<Judgement>)> {
+        let request = scan_index::QueueRequest::Judge(Box::new(connection));
+        match ask(&self.0, &request, &[message.as_fd()]).await.map(|reply| reply.body) {
+            Ok(scan_index::QueueResponse::Judged(index, judgement)) => Some((inside(index, message)?, judgement)),
+            Ok(_) => None,
+            Err(error) => {
+                tracing::warn!(%error, "scan cannot be asked");
+                None
+            }
+        }
+    }
+
+    /// What a seal is to cover, and the sets before it; none when it cannot be said now.
+    pub(crate) async fn to_seal(
+        &self,
+        message: &SealedMessage,
+        prefix: &[u8],
+    ) -> Option<(Box<SigningInput>, List<SealedSet, MAX_SEALED_SETS>)> {
+        let request = scan_index::QueueRequest::ToSeal(serde_bytes::ByteBuf::from(prefix));
+        match ask(&self.0, &request, &[message.as_fd()]).await.map(|reply| reply.body) {
+            Ok(scan_index::QueueResponse::ToSeal(input, sets)) => Some((input, sets)),
             Ok(_) => None,
             Err(error) => {
                 tracing::warn!(%error, "scan cannot be asked");
@@ -237,6 +279,15 @@ impl Scanner {
             }
         }
     }
+}
+
+/// That the parts are a tree was checked when it was decoded; that they lie within the message is checked here.
+fn inside(index: Box<MessageIndex>, message: &SealedMessage) -> Option<Box<MessageIndex>> {
+    let inside = index.structure.root().is_none_or(|root| root.header.start == 0 && u64::from(root.body.end) <= message.len());
+    if !inside {
+        tracing::error!("scan spoke of bytes outside of the message");
+    }
+    inside.then_some(index)
 }
 
 /// A message for a host that takes no 8-bit content.

@@ -41,6 +41,11 @@ use wire::{
 /// First and longest pause between two attempts to have the store sync.
 const SYNC_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
+/// Where suspicious mail goes: the mailbox that each account is made with.
+fn junk() -> MailboxName {
+    MailboxName::new("Junk").unwrap_or_else(|_| MailboxName::inbox())
+}
+
 /// How long to leave a full disk alone.
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
 /// How long to wait for room in memory at most before looking again.
@@ -217,7 +222,8 @@ impl Engine {
         let delivery = Delivery {
             id: DeliveryId { message: shared.ticket.id(), number },
             owner: owner.clone(),
-            mailbox: MailboxName::inbox(),
+            // A store that has no such mailbox takes it for the inbox.
+            mailbox: if shared.record.suspicious { junk() } else { MailboxName::inbox() },
             received_at: shared.received_at.div_euclid(1000),
             prefix: ByteBuf::from(prefix.bytes),
             index,

@@ -1,5 +1,5 @@
 //! What a submission server may mend (RFC 6409 8): fields that the client left out, and, where the account wants it, those that
-//! betray where and with what its owner writes.
+//! betray where and with what its owner writes. And what a server must take out of mail that comes to it (RFC 8601 5).
 
 use crate::spool::Record;
 use pure_addr::{Domain, Text};
@@ -9,6 +9,8 @@ use wire::{MessageWriter, SealedMessage, edge::mail::QueueId};
 
 /// Fields that are taken out when the client is hidden.
 const BETRAYING: [&str; 5] = ["user-agent", "x-mailer", "x-originating-ip", "x-originating-client", "x-client-ip"];
+/// What claims to be ours, and is not.
+const CLAIMING: &[u8] = b"authentication-results";
 /// Bytes copied at a time.
 const CHUNK: usize = 256 * 1024;
 
@@ -37,6 +39,25 @@ pub(crate) fn hide(message: &SealedMessage, index: &MessageIndex) -> io::Result<
             cut.push(field.span);
         }
     }
+    without(message, &cut)
+}
+
+/// The message without these fields, which must be `Authentication-Results` in its header; none when there are none.
+pub(crate) fn disown(message: &SealedMessage, index: &MessageIndex, forged: &[Span]) -> io::Result<Option<SealedMessage>> {
+    let Some(root) = index.structure.root() else { return Ok(None) };
+    for span in forged {
+        // Whoever names the fields only reads them: nothing else can be cut out of a message by it.
+        let field = root.fields.iter().find(|field| field.span == *span).ok_or_else(|| io::Error::other("no such field"))?;
+        let mut name = vec![0; usize::from(field.name_len)];
+        message.read_exact_at(&mut name, u64::from(span.start))?;
+        if !name.eq_ignore_ascii_case(CLAIMING) {
+            return Err(io::Error::other("another field"));
+        }
+    }
+    without(message, forged)
+}
+
+fn without(message: &SealedMessage, cut: &[Span]) -> io::Result<Option<SealedMessage>> {
     if cut.is_empty() {
         return Ok(None);
     }

@@ -1,21 +1,24 @@
 //! Addresses that the directory has just answered for: a message asks twice for each of its recipients, and the next one asks again.
 //!
-//! * Only where mail goes is kept, never that somebody is unknown.
+//! * Only where mail goes is kept, and which domains are not ours, never that somebody is unknown.
 //! * An answer is kept as long as auth would say that the directory is the same; without that word from it nothing is kept.
 
+use pure_addr::Domain;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 use wire::edge::auth_directory::Target;
 
-/// Addresses kept; when there are more, all are forgotten.
+/// Addresses kept, and domains; when there are more, all are forgotten.
 const MAX_KNOWN: usize = 4096;
 
 #[derive(Debug, Default)]
 struct Inner {
     /// None: nothing may be kept now.
     answers: Option<HashMap<String, Vec<Target>>>,
+    /// Domains of others; empty when nothing may be kept.
+    foreign: HashSet<Domain>,
     /// Counts how often everything was forgotten.
     epoch: u64,
 }
@@ -47,11 +50,29 @@ impl Known {
         }
     }
 
+    /// Whether a domain is known not to be ours, or the epoch to keep that by.
+    pub(crate) fn look_foreign(&self, domain: &Domain) -> Result<(), u64> {
+        let inner = self.inner();
+        if inner.foreign.contains(domain) { Ok(()) } else { Err(inner.epoch) }
+    }
+
+    /// Keeps that a domain is not ours, as was answered in this epoch.
+    pub(crate) fn keep_foreign(&self, epoch: u64, domain: Domain) {
+        let mut inner = self.inner();
+        if inner.epoch == epoch && inner.answers.is_some() {
+            if inner.foreign.len() >= MAX_KNOWN {
+                inner.foreign.clear();
+            }
+            inner.foreign.insert(domain);
+        }
+    }
+
     /// Forgets everything; from now on answers may be kept or not.
     pub(crate) fn forget(&self, may_keep: bool) {
         let mut inner = self.inner();
         inner.epoch = inner.epoch.wrapping_add(1);
         inner.answers = may_keep.then(HashMap::new);
+        inner.foreign.clear();
     }
 }
 
@@ -96,5 +117,25 @@ mod tests {
         }
         assert!(known.look("0").is_err());
         assert!(known.look(&MAX_KNOWN.to_string()).is_ok());
+    }
+
+    #[test]
+    fn domains_of_others_are_kept_as_long() {
+        let known = Known::default();
+        let domain = |n: usize| Domain::parse(&format!("d{n}.test")).unwrap();
+        let epoch = known.look_foreign(&domain(0)).unwrap_err();
+        known.keep_foreign(epoch, domain(0));
+        assert!(known.look_foreign(&domain(0)).is_err(), "nothing may be kept before auth has said so");
+        known.forget(true);
+        known.keep_foreign(epoch, domain(0));
+        let epoch = known.look_foreign(&domain(0)).unwrap_err();
+        known.keep_foreign(epoch, domain(0));
+        assert_eq!((known.look_foreign(&domain(0)), known.look_foreign(&domain(1))), (Ok(()), Err(epoch)));
+        for n in 0..MAX_KNOWN * 2 {
+            known.keep_foreign(epoch, domain(n));
+            assert!(known.inner().foreign.len() <= MAX_KNOWN);
+        }
+        known.forget(true);
+        assert!(known.look_foreign(&domain(1)).is_err());
     }
 }

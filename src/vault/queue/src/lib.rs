@@ -8,7 +8,8 @@
 //! * A taken-over mx can hand over mail as a stranger: every recipient is looked up again here, so it relays nothing.
 //! * A taken-over submission acts for the accounts whose sockets it holds: the socket says whose, and authors and reverse-path
 //!   are checked here.
-//! * A taken-over scan can misjudge identity and loops, and nothing else: it cannot change a byte.
+//! * A taken-over scan can misjudge identity, origin and loops, and nothing else: it cannot change a byte, but have `Authentication-Results`
+//!   fields taken out.
 //! * A taken-over send can lose and invent results of deliveries, and its words are free text; it names no recipient and makes no report.
 //! * Not blocked: a taken-over queue can forge and lose mail, and write to any account through the store.
 //!
@@ -34,6 +35,7 @@ mod full;
 mod known;
 pub mod limits;
 mod notices;
+mod origin;
 mod post;
 mod remote;
 mod services;

@@ -1,7 +1,7 @@
-//! What the configuration says about mail that leaves, in the form that the queue uses.
+//! What the configuration says about mail that comes and mail that leaves, in the form that the queue uses.
 
 use pure_addr::{Address, Domain, LocalPart};
-use pure_config::{Config, SendConfig, SendingLimits};
+use pure_config::{Config, MxConfig, SendConfig, SendingLimits};
 use std::collections::BTreeMap;
 use wire::edge::send_deliver::Route;
 
@@ -10,6 +10,8 @@ use wire::edge::send_deliver::Route;
 pub struct Settings {
     /// `[send]`.
     pub send: SendConfig,
+    /// `[mx]`.
+    pub mx: MxConfig,
     /// `[limits.sending]`.
     pub sending: SendingLimits,
     /// Whom reports are from, and who hears of trouble.
@@ -24,6 +26,7 @@ impl Settings {
         let hide_client = config.accounts.iter().filter_map(|a| Some((a.address.key(), a.hide_client?))).collect();
         Some(Self {
             send: config.send.clone(),
+            mx: config.mx.clone(),
             sending: config.limits.sending,
             // RFC 5321 4.5.1: every hosted domain has one.
             postmaster: match &config.postmaster {

@@ -9,12 +9,16 @@ use crate::{
     forwards::Forwards,
     full::Full,
     limits::{DISK_CHECK, Limits, MESSAGE_OVERHEAD, STALLED},
+    origin::{self, Disposition},
     settings::Settings,
     spool::{Accept, Entered, Live, Op, Record, Spool, SpoolFile, sending::Counted},
     srs::{self, Kept, Origin},
 };
 use pure_addr::{AccountId, Address, Domain, ReversePath};
-use pure_index::MessageIndex;
+use pure_index::{
+    MessageIndex,
+    judgement::{Alignment, Judgement},
+};
 use std::{
     os::fd::OwnedFd,
     sync::{
@@ -28,6 +32,7 @@ use wire::{
     Error, SealedMessage,
     edge::auth_directory::Target,
     edge::mail::{Envelope, Owner, QueueId, Reason, Recipient, RecipientVerdict, Submitted},
+    edge::scan_index::Connection,
 };
 
 /// The part of the queue that takes messages.
@@ -169,10 +174,25 @@ impl Core {
         // A large body is on its way to the disk while scan looks at it; what is not admitted leaves no file.
         let early = async { if size > self.limits.inside && !hides { self.write_file(&live, &message).await.map(Some) } else { Ok(None) } };
         let (admitted, file) = tokio::join!(self.admit(*envelope, submitter, &message), early);
-        let Passed { admitted, mut index, sign_as, kept } = admitted?;
+        let Passed { admitted, mut index, sign_as, kept, judged } = admitted?;
         let mut file = file?;
         let received_at = self.clock.now();
         let mut record = Record::new(admitted);
+        if let Some((judgement, disposition)) = judged {
+            let disowned = fixup::disown(&message, &index, &judgement.forged).map_err(|error| {
+                tracing::error!(%error, "a message cannot be written again");
+                Refusal::Deferred
+            })?;
+            if let Some(disowned) = disowned {
+                tracing::info!(MESSAGE = %id, fields = judgement.forged.len(), "fields that claim to be ours were taken out");
+                // The file of the message as it came goes before the next one is written under its name.
+                file = None;
+                message = Arc::new(disowned);
+                index = self.scan.index(&message).await.ok_or(Refusal::Deferred)?;
+            }
+            record.suspicious = disposition == Disposition::Suspect;
+            record.judgement = Some(Box::new(Judgement { forged: Vec::new(), ..*judgement }));
+        }
         record.sign_as = sign_as;
         record.tls_optional = index.identity.tls_optional;
         if submitter.is_some() {
@@ -229,13 +249,26 @@ impl Core {
     /// Everything that may speak against a message. Scan and the directory work at the same time.
     async fn admit(&self, envelope: Envelope, submitter: Option<&Owner>, message: &SealedMessage) -> Result<Passed, Refusal> {
         let relay = if submitter.is_some() { Relay::Allowed } else { Relay::Refused };
-        let (index, resolutions) = tokio::join!(self.scan.index(message), self.resolve_all(&envelope, relay));
+        let scanned = async {
+            match submitter {
+                Some(_) => self.scan.index(message).await.map(|index| (index, None)),
+                None => self.scan.judge(message, connection(&envelope)).await.map(|(index, judgement)| (index, Some(judgement))),
+            }
+        };
+        let (scanned, resolutions) = tokio::join!(scanned, self.resolve_all(&envelope, relay));
         let recipients = admit::recipients(resolutions)?;
-        let index = index.ok_or(Refusal::Deferred)?;
+        let (index, judgement) = scanned.ok_or(Refusal::Deferred)?;
         if let Some(owner) = submitter {
             self.check_identity(owner, &index, &envelope.reverse_path).await?;
         }
         admit::loops(&index.identity, &recipients)?;
+        let judged = match judgement {
+            Some(judgement) => {
+                let disposition = self.check_origin(&judgement, &index).await?;
+                Some((judgement, disposition))
+            }
+            None => None,
+        };
         let foreign = self.foreign_sender(&envelope, submitter, &recipients).await?;
         if !self.forwards.count(admit::forwards(&recipients).filter(|_| submitter.is_none()).map(|(_, target)| target), self.clock.now()) {
             return Err(Refusal::RateLimited);
@@ -258,7 +291,7 @@ impl Core {
             Some(path)
         };
         let admitted = admit::admit(envelope, submitter.cloned(), recipients, rewrite)?;
-        Ok(Passed { admitted, index, sign_as, kept })
+        Ok(Passed { admitted, index, sign_as, kept, judged })
     }
 
     /// The reverse-path of a stranger's message that is to be forwarded, when it is not of a domain of ours.
@@ -274,6 +307,18 @@ impl Core {
         }
         let ours = self.directory.is_local(sender).await.ok_or(Refusal::Deferred)?;
         Ok((!ours).then(|| sender.clone()))
+    }
+
+    /// Attack case RLY-04: what a stranger brings in our name must be proven, and what others want refused is refused.
+    async fn check_origin(&self, judgement: &Judgement, index: &MessageIndex) -> Result<Disposition, Refusal> {
+        let own = match &judgement.dmarc.author {
+            // Whoever is vouched for may be anybody.
+            Some(author) if judgement.dmarc.alignment == Alignment::NotAligned => {
+                self.directory.hosts(author).await.ok_or(Refusal::Deferred)?
+            }
+            _ => false,
+        };
+        origin::decide(judgement, index, own, &self.settings.mx)
     }
 
     /// Attack case RLY-03: the reverse-path and every author belong to the account.
@@ -326,6 +371,13 @@ struct Passed {
     sign_as: Option<Domain>,
     /// Senders that its rewritten reverse-paths name.
     kept: Vec<Kept>,
+    /// Where a stranger's message is from, and what becomes of it for that.
+    judged: Option<(Box<Judgement>, Disposition)>,
+}
+
+/// What scan has to know of who brought a message.
+fn connection(envelope: &Envelope) -> Connection {
+    Connection { peer: envelope.peer, helo: envelope.helo.clone(), reverse_path: envelope.reverse_path.clone() }
 }
 
 /// The domain to sign a submission for: that of the author, who was checked to be the account's own, or of its reverse-path.

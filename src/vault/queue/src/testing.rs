@@ -35,6 +35,7 @@ pub(crate) fn envelope(from: &str, to: &[&str]) -> Envelope {
 pub(crate) fn settings() -> crate::settings::Settings {
     crate::settings::Settings {
         send: pure_config::SendConfig::default(),
+        mx: pure_config::MxConfig::default(),
         sending: pure_config::SendingLimits::default(),
         postmaster: address("postmaster@mta.test"),
         hide_client: std::collections::BTreeMap::new(),

@@ -32,7 +32,7 @@ impl Prefix {
         self.bytes.extend_from_slice(value.as_bytes());
         self.bytes.extend_from_slice(b"\r\n");
         let len = self.bytes.len().saturating_sub(before);
-        // Both are far below the limits of their types: names are constants, values have at most some 1,500 bytes.
+        // Both are far below the limits of their types: names are constants, values have at most some 8,000 bytes.
         self.fields.push((u32::try_from(len).unwrap_or(u32::MAX), u16::try_from(name.len()).unwrap_or(u16::MAX)));
     }
 
@@ -59,6 +59,9 @@ pub(crate) fn prefix(id: QueueId, record: &Record, received_at: i64, recipient: 
     // RFC 5321 4.4: the delivering system inserts it, once, at the beginning.
     prefix.push("Return-Path", &angle(record.envelope.reverse_path.address()));
     prefix.push("Delivered-To", &recipient.address.to_string());
+    if let Some(judgement) = &record.judgement {
+        prefix.push("Authentication-Results", &judgement.results(hostname));
+    }
     prefix.push("Received", &received(id, record, received_at, hostname));
     complete(&mut prefix, record, received_at);
     prefix

@@ -25,7 +25,7 @@ async fn an_accepted_message_arrives_whole_with_its_fields_in_front() {
     assert_eq!(
         text,
         format!(
-            "Return-Path: <x@remote.test>\r\nDelivered-To: alice@mta.test\r\nReceived: from client.remote.test ([192.0.2.7])\r\n\tby mail.mta.test with \
+            "Return-Path: <x@remote.test>\r\nDelivered-To: alice@mta.test\r\nAuthentication-Results: mail.mta.test;\r\n\tspf=none;\r\n\tdkim=none;\r\n\tdmarc=none;\r\n\tarc=none\r\nReceived: from client.remote.test ([192.0.2.7])\r\n\tby mail.mta.test with \
              ESMTP\r\n\tid {id}\r\n\tfor <alice@mta.test>;\r\n\tFri, 21 Nov 2025 03:31:27 +0000\r\n{}",
             std::str::from_utf8(MESSAGE).unwrap()
         )
@@ -35,7 +35,7 @@ async fn an_accepted_message_arrives_whole_with_its_fields_in_front() {
     let root = stored.index.structure.root().unwrap();
     assert_eq!(&stored.text[root.body.start as usize..root.body.end as usize], b"Hello.\r\n");
     assert_eq!(root.header.start, 0);
-    let field = root.fields[2];
+    let field = root.fields[3];
     assert!(stored.text[field.span.start as usize..].starts_with(b"Received:") && field.name_len == 8);
     life.keeps(0).await;
     // And the store hears that it may forget the id.

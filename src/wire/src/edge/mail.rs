@@ -153,6 +153,10 @@ pub enum Reason {
     NoRecipient,
     /// The reverse-path is not the account's own: 553 5.7.1.
     Sender,
+    /// It says that it is from a domain of ours, or does not say clearly who it is from, and nothing proves it: 550 5.7.1.
+    Unauthenticated,
+    /// The domain in From wants what fails DMARC to be refused (RFC 9989 7.4): 550 5.7.26.
+    Policy,
 }
 
 /// Which service a login is for; a session is good for that alone.

@@ -6,6 +6,7 @@ use std::{fmt::Debug, time::Duration};
 pub mod auth_control;
 pub mod auth_directory;
 pub mod auth_login;
+pub mod dns_scan;
 pub mod dns_send;
 pub mod keys_control;
 pub mod keys_dkim;

@@ -106,6 +106,7 @@ async fn queue(state: &Path, sockets: &Path) {
             send: pure_config::SendConfig::default(),
             sending: pure_config::SendingLimits::default(),
             postmaster: Address::parse("postmaster@mta.test").unwrap(),
+            mx: pure_config::MxConfig::default(),
             hide_client: BTreeMap::new(),
         },
         clock: Arc::new(WrongClock(sockets.join("clock"))),

@@ -65,8 +65,13 @@ fn index(fds: Vec<OwnedFd>) -> scan_index::Response {
 }
 
 impl Service<ScanForQueue> for Scan {
-    async fn call(&self, _: scan_index::QueueRequest, fds: Vec<OwnedFd>) -> Result<Reply<ScanForQueue>, Error> {
-        Ok(Reply::new(scan_index::QueueResponse::Index(index(fds))))
+    async fn call(&self, request: scan_index::QueueRequest, fds: Vec<OwnedFd>) -> Result<Reply<ScanForQueue>, Error> {
+        Ok(Reply::new(match (request, index(fds)) {
+            (scan_index::QueueRequest::Judge(_), scan_index::Response::Indexed(index)) => {
+                scan_index::QueueResponse::Judged(index, Box::default())
+            }
+            (_, index) => scan_index::QueueResponse::Index(index),
+        }))
     }
 }
 

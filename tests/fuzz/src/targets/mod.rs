@@ -6,6 +6,7 @@ mod frames;
 mod imap;
 mod mime;
 mod names;
+mod origin;
 mod smtp;
 mod texts;
 mod threads;
@@ -39,7 +40,7 @@ pub enum Seeds {
 }
 
 /// All of them.
-pub static TARGETS: [Target; 14] = [
+pub static TARGETS: [Target; 15] = [
     Target { name: "smtp-mx", run: smtp::mx, seeds: Seeds::Smtp, words: smtp::WORDS },
     Target { name: "smtp-submission", run: smtp::submission, seeds: Seeds::Smtp, words: smtp::WORDS },
     Target { name: "imap-login", run: imap::before_login, seeds: Seeds::Imap, words: imap::WORDS },
@@ -51,6 +52,7 @@ pub static TARGETS: [Target; 14] = [
     Target { name: "field", run: mime::field, seeds: Seeds::Made(mime::fields), words: mime::WORDS },
     Target { name: "names", run: names::run, seeds: Seeds::Made(names::seeds), words: names::WORDS },
     Target { name: "dkim", run: texts::dkim, seeds: Seeds::Messages, words: mime::WORDS },
+    Target { name: "origin", run: origin::run, seeds: Seeds::Made(origin::seeds), words: origin::WORDS },
     Target { name: "policies", run: texts::policies, seeds: Seeds::Made(texts::seeds), words: texts::WORDS },
     Target { name: "config", run: config::run, seeds: Seeds::Config, words: config::WORDS },
     Target { name: "frames", run: frames::run, seeds: Seeds::Made(frames::seeds), words: frames::WORDS },

@@ -6,6 +6,7 @@ use wire::edge::{
     auth_directory::AuthDirectory,
     auth_login::AuthForImap,
     auth_login::AuthForSubmission,
+    dns_scan::DnsForScan,
     dns_send::DnsForSend,
     keys_control::KeysControl,
     keys_dkim::KeysDkim,
@@ -133,7 +134,7 @@ pub(super) const DAEMONS: &[Daemon] = &[
         binary: "postern-dns",
         argument: None,
         ports: &[],
-        edges: &[edge::<DnsForSend>(SEND, SEND)],
+        edges: &[edge::<DnsForSend>(SEND, SEND), edge::<DnsForScan>(SCAN, SCAN)],
         state: false,
         tls_key: false,
         uid: DNS,
@@ -214,7 +215,7 @@ mod tests {
         let all = names.len();
         names.sort_unstable();
         names.dedup();
-        assert_eq!((names.len(), all), (18, 18));
+        assert_eq!((names.len(), all), (19, 19));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From the tree of the TOML parser to our types. Keeps going after a mistake so that all are found.
 
+mod inbound;
 mod mail;
 mod outbound;
 mod tree;
@@ -36,7 +37,7 @@ pub(crate) struct DeclaredDomain {
 }
 
 const TOP: &[&str] =
-    &["hostname", "allow_weak_sandbox", "postmaster", "domains", "accounts", "aliases", "tls", "dns", "send", "dkim", "limits"];
+    &["hostname", "allow_weak_sandbox", "postmaster", "domains", "accounts", "aliases", "tls", "mx", "dns", "send", "dkim", "limits"];
 
 pub(crate) fn read(text: &str) -> Result<Config, Vec<ConfigError>> {
     if text.len() > MAX_CONFIG {
@@ -131,11 +132,12 @@ impl Reader {
         accounts.sort_by_cached_key(|a| a.address.key());
         aliases.sort_by_cached_key(|a| a.address.key());
         let tls = self.section(top, "tls").map(|s| self.tls(&s)).unwrap_or_default();
+        let mx = self.section(top, "mx").map(|s| self.mx(&s)).unwrap_or_default();
         let dns = self.section(top, "dns").map(|s| self.dns(&s)).unwrap_or_default();
         let send = self.section(top, "send").map(|s| self.send(&s)).unwrap_or_default();
         let dkim = self.section(top, "dkim").map(|s| self.dkim(&s)).unwrap_or_default();
         let limits = self.section(top, "limits").map(|s| self.limits(&s)).unwrap_or_default();
-        Some(Config { hostname: hostname?, allow_weak_sandbox, postmaster, domains, accounts, aliases, tls, dns, send, dkim, limits })
+        Some(Config { hostname: hostname?, allow_weak_sandbox, postmaster, domains, accounts, aliases, tls, mx, dns, send, dkim, limits })
     }
 
     /// RFC 5321 2.3.5: the name must be fully qualified.

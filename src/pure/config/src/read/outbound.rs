@@ -328,7 +328,7 @@ impl Reader {
     }
 
     /// The entries of a list, at least one and at most `most`; empty after a mistake.
-    fn some_of<'a>(&mut self, item: &Item<'a>, what: &str, most: usize, remedy: &str) -> Vec<Item<'a>> {
+    pub(super) fn some_of<'a>(&mut self, item: &Item<'a>, what: &str, most: usize, remedy: &str) -> Vec<Item<'a>> {
         let Some(list) = self.array(item, remedy) else { return Vec::new() };
         if list.is_empty() {
             self.fail::<()>(item, format!("names no {what}"), "name at least one, or remove the key");

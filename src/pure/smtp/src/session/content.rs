@@ -138,6 +138,8 @@ impl Session {
             CommitVerdict::TooLarge => self.reply(&say::TOO_LARGE),
             CommitVerdict::NoRecipient => self.reply(&say::NO_RECIPIENT_LEFT),
             CommitVerdict::Sender => self.reply(&say::NOT_YOUR_ADDRESS),
+            CommitVerdict::Unauthenticated => self.reply(&say::UNAUTHENTICATED),
+            CommitVerdict::Policy => self.reply(&say::REFUSED_BY_POLICY),
             CommitVerdict::Deferred => self.reply(&say::LOCAL_PROBLEM),
             CommitVerdict::RateLimited => self.reply(&say::RATE_LIMITED),
         }

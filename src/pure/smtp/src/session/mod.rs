@@ -155,6 +155,10 @@ pub enum CommitVerdict {
     NoRecipient,
     /// 553 5.7.1.
     Sender,
+    /// 550 5.7.1.
+    Unauthenticated,
+    /// 550 5.7.26.
+    Policy,
     /// 451; nothing was kept.
     Deferred,
     /// 450 4.7.1; nothing was kept.

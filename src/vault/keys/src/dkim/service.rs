@@ -11,7 +11,12 @@ use crate::{
 };
 use pure_addr::{Domain, Text};
 use pure_config::Config;
-use pure_dkim::{Algorithm, SignedHeader, Unsigned, is_selector};
+use pure_dkim::{
+    Algorithm, NotCanonical, SignedHeader, Signer, Unsigned,
+    arc::{Chain, OlderSet, Validation},
+    is_selector,
+};
+use pure_index::judgement::ArcResult;
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::fd::OwnedFd,
@@ -25,7 +30,7 @@ use wire::{
     Error, List, Reply, Service,
     edge::{
         keys_control::{self, Key, KeysControl, Pem},
-        keys_dkim::{self, KeysDkim, SigningInput},
+        keys_dkim::{self, KeysDkim, Seal, SigningInput},
     },
 };
 
@@ -118,15 +123,27 @@ impl Dkim {
 
 impl Service<KeysDkim> for Dkim {
     async fn call(&self, request: keys_dkim::Request, _fds: Vec<OwnedFd>) -> Result<Reply<KeysDkim>, Error> {
-        let keys_dkim::Request::Sign { domain, time, input } = request;
+        let (time, input) = match &request {
+            keys_dkim::Request::Sign { time, input, .. } => (*time, input),
+            keys_dkim::Request::Seal(seal) => {
+                chain(seal).map_err(|_| Error::Malformed("ARC sets that are not in canonical form"))?;
+                (seal.time, &seal.input)
+            }
+        };
         // A header that scan cannot have made ends the connection.
-        SignedHeader::check(fields(&input)).map_err(|_| Error::Malformed("fields that are not in canonical form"))?;
+        SignedHeader::check(fields(input)).map_err(|_| Error::Malformed("fields that are not in canonical form"))?;
         if time.saturating_sub(self.0.now()).saturating_abs() > DKIM_CLOCK {
             return Err(Error::Refused);
         }
-        let signed = self.work(move |keys| {
-            let result = keys.sign(&domain, time, &input);
-            (domain, result)
+        let signed = self.work(move |keys| match request {
+            keys_dkim::Request::Sign { domain, time, input } => {
+                let result = keys.sign(&domain, time, &input);
+                (domain, result)
+            }
+            keys_dkim::Request::Seal(seal) => {
+                let result = keys.seal(&seal);
+                (seal.domain, result)
+            }
         });
         Ok(Reply::new(match signed.await? {
             (_, Ok(signatures)) => keys_dkim::Response::Signatures(signatures),
@@ -157,6 +174,19 @@ fn fields(input: &SigningInput) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
     input.fields.iter().map(|f| (f.name.as_str(), f.value.as_ref().map(|v| v.as_slice())))
 }
 
+/// The sets before the one that is asked for, in canonical form.
+fn chain(seal: &Seal) -> Result<Chain<'_>, NotCanonical> {
+    let validation = match seal.judgement.arc.result {
+        ArcResult::None => Validation::None,
+        ArcResult::Pass => Validation::Pass,
+        ArcResult::Fail => Validation::Fail,
+        // Nothing that could be said is known.
+        ArcResult::TempError => return Err(NotCanonical::Order),
+    };
+    let older = seal.sets.iter().map(|set| OlderSet { results: &set.results, message: &set.message, seal: &set.seal });
+    Chain::check(older.collect(), validation)
+}
+
 impl Inner {
     fn now(&self) -> i64 {
         (self.clock.0)()
@@ -166,7 +196,8 @@ impl Inner {
         lock(&self.settings).rotate
     }
 
-    fn sign(&self, domain: &Domain, time: i64, input: &SigningInput) -> Result<List<serde_bytes::ByteBuf, 4>, NoSignature> {
+    /// The keys of a domain that the queue says is hosted.
+    fn ring_of(&self, domain: &Domain) -> Result<Ring, NoSignature> {
         if domain.is_literal() {
             return Err(NoSignature::NotOurs);
         }
@@ -176,7 +207,28 @@ impl Inner {
             tracing::error!(%domain, "too many domains have DKIM keys: this one gets none");
             return Err(NoSignature::NotOurs);
         }
-        let ring = self.ring(domain)?;
+        self.ring(domain)
+    }
+
+    /// The next ARC set (RFC 8617 5.1), by RSA alone: verifiers of ARC that know Ed25519 are few, and there is one signature only.
+    fn seal(&self, seal: &Seal) -> Result<List<serde_bytes::ByteBuf, 4>, NoSignature> {
+        let algorithm = Algorithm::RsaSha256;
+        let ring = self.ring_of(&seal.domain)?;
+        let stored = ring.current(algorithm, self.now()).ok_or(NoSignature::Crypto)?;
+        let signer = Signer { algorithm, domain: &seal.domain, selector: &stored.selector, time: seal.time };
+        let header = SignedHeader::check(fields(&seal.input)).map_err(|_| NoSignature::Crypto)?;
+        let chain = chain(seal).map_err(|_| NoSignature::Crypto)?;
+        let results = chain.results(&seal.judgement.results(&seal.host)).map_err(|_| NoSignature::Crypto)?;
+        let by = |unsigned: Result<Unsigned, NotCanonical>| {
+            unsigned.ok().and_then(|unsigned| stored.key.sign(unsigned)).ok_or(NoSignature::Crypto)
+        };
+        let message = by(chain.message(&header, &seal.input.body_hash, &signer))?;
+        let sealed = by(chain.seal(&results, &message, &signer))?;
+        List::new(vec![sealed.into(), message.into(), results.into_bytes().into()]).ok_or(NoSignature::Crypto)
+    }
+
+    fn sign(&self, domain: &Domain, time: i64, input: &SigningInput) -> Result<List<serde_bytes::ByteBuf, 4>, NoSignature> {
+        let ring = self.ring_of(domain)?;
         let header = SignedHeader::check(fields(input)).map_err(|_| NoSignature::Crypto)?;
         let mut signatures = List::default();
         for algorithm in ALGORITHMS {

@@ -1,15 +1,19 @@
 //! Every signature is verified by an independent implementation: dkimpy (Debian: python3-dkim, python3-nacl).
 
 use crate::{
-    signatures::{domain, input, keys, sign},
+    signatures::{domain, input, keys, now, sign},
     world::Daemon,
 };
+use pure_index::judgement::{Arc, ArcResult, Judgement};
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
-use wire::edge::keys_dkim::KeysDkim;
+use wire::{
+    Client, List,
+    edge::keys_dkim::{KeysDkim, Request, Response, Seal, SealedSet},
+};
 
 /// A python that has dkimpy, or a skip.
 fn python() -> Option<PathBuf> {
@@ -99,7 +103,66 @@ fn as_sent(message: &[u8]) -> Vec<u8> {
 }
 
 fn verify(python: &Path, dir: &Path) -> Output {
-    Command::new(python).arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/verify.py")).arg(dir).output().unwrap()
+    run(python, "verify.py", dir)
+}
+
+fn run(python: &Path, script: &str, dir: &Path) -> Output {
+    Command::new(python).arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process").join(script)).arg(dir).output().unwrap()
+}
+
+/// The message with one more ARC set, which says this of those that it has.
+async fn seal(client: &Client<KeysDkim>, message: &[u8], result: ArcResult) -> Vec<u8> {
+    let sets = pure_mailauth::sets(message, &pure_mime::index(message)).into_iter();
+    let sets = sets.map(|[results, message, seal]| SealedSet { results: results.into(), message: message.into(), seal: seal.into() });
+    let seal = Seal {
+        domain: domain(),
+        time: now(),
+        host: "mail.mta.test".parse().unwrap(),
+        input: Box::new(input(message).unwrap()),
+        judgement: Box::new(Judgement { arc: Arc { result, ..Arc::default() }, ..Judgement::default() }),
+        sets: List::new(sets.collect()).unwrap(),
+    };
+    let Response::Signatures(fields) = client.call(&Request::Seal(Box::new(seal)), &[]).await.unwrap().body else { panic!() };
+    [fields.iter().flat_map(|field| field.to_vec()).collect(), message.to_vec()].concat()
+}
+
+/// RFC 8617: one hop, two, three, and a chain whose end says that it failed; dkimpy and our own verifier agree.
+#[tokio::test]
+async fn dkimpy_verifies_every_chain() {
+    let Some(python) = python() else { return };
+    let daemon = Daemon::start();
+    let client = daemon.client::<KeysDkim>();
+    let dir = tempfile::tempdir().unwrap();
+    let mut expected = String::new();
+    let plain = as_sent(b"From: a@x.test\nTo: b@mta.test\nSubject: folded\n  and long\n\nHello \n \n\n");
+    let one = seal(&client, &plain, ArcResult::None).await;
+    let two = seal(&client, &one, ArcResult::Pass).await;
+    let three = seal(&client, &two, ArcResult::Pass).await;
+    let changed = [&two[..], b"a footer\r\n"].concat();
+    // A list adds something and seals what it has made of the message.
+    let resealed = seal(&client, &changed, ArcResult::Pass).await;
+    let failed = seal(&client, &changed, ArcResult::Fail).await;
+    let forged = String::from_utf8(three.clone()).unwrap().replacen("dmarc=none", "dmarc=pass", 1).into_bytes();
+    for (name, message, result) in [
+        ("a-one", &one, "pass"),
+        ("b-two", &two, "pass"),
+        ("c-three", &three, "pass"),
+        ("d-changed", &changed, "fail"),
+        ("e-resealed", &resealed, "pass"),
+        ("f-failed", &failed, "ended"),
+        ("g-forged", &forged, "fail"),
+    ] {
+        fs::write(dir.path().join(format!("{name}.eml")), message).unwrap();
+        expected.push_str(&format!("{name} {result}\n"));
+    }
+    let records = keys(&daemon).await;
+    let lines: String = records.iter().map(|k| format!("{}._domainkey.{}. {}\n", k.selector, domain(), k.record)).collect();
+    fs::write(dir.path().join("records"), lines).unwrap();
+    let output = run(&python, "verify_arc.py", dir.path());
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let short: String = said.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ") + "\n").collect();
+    assert_eq!(short, expected, "{said}");
 }
 
 #[tokio::test]

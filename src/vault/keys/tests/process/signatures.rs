@@ -23,10 +23,14 @@ pub(crate) fn input(message: &[u8]) -> Option<SigningInput> {
     Some(SigningInput { body_hash: pure_dkim::body_hash(body), fields: List::new(fields).unwrap() })
 }
 
+/// Seconds since 1970.
+pub(crate) fn now() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
+}
+
 /// Asks for both signatures, now.
 pub(crate) async fn sign(client: &Client<KeysDkim>, input: SigningInput) -> Result<Vec<Vec<u8>>, Error> {
-    let time = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
-    let request = Request::Sign { domain: domain(), time, input: Box::new(input) };
+    let request = Request::Sign { domain: domain(), time: now(), input: Box::new(input) };
     match client.call(&request, &[]).await?.body {
         Response::Signatures(all) => Ok(all.into_iter().map(|f| f.into_vec()).collect()),
         other => panic!("{other:?}"),

@@ -160,6 +160,8 @@ impl Sender {
         let first = todo.first().and_then(|t| record.destination(t.number));
         let prefix = trace::outgoing(out.id, record, out.received_at, first, &self.hostname);
         let prefix = self.sign(record, message, prefix).await?;
+        let alias = first.filter(|d| d.forwarded).and_then(|d| record.address(d));
+        let prefix = self.seal(record, alias, message, prefix).await?;
         let recipients: Vec<LeaseRecipient> = todo.iter().filter_map(|t| recipient(record, t.number)).collect();
         let envelope = &record.envelope;
         let reverse_path = match first.and_then(|d| d.rewritten.clone()) {

@@ -1,12 +1,13 @@
-//! DKIM signatures in front of a message that is about to leave.
+//! DKIM signatures in front of a message that is about to leave, or the ARC set of one that is passed on.
 
 use super::{Sender, verdict::local};
 use crate::{ask::ask, spool::Record};
-use pure_addr::{Address, Domain, LocalPart};
+use pure_addr::{Address, Domain};
+use pure_index::judgement::{ArcResult, MAX_ARC_SETS};
 use wire::{
     SealedMessage,
     edge::{
-        keys_dkim::{Request, Response, SigningInput},
+        keys_dkim::{Request, Response, Seal, SigningInput},
         send_deliver::{Status, Trace},
     },
 };
@@ -16,7 +17,7 @@ impl Sender {
     pub(super) async fn sign(&self, record: &Record, message: &SealedMessage, prefix: Vec<u8>) -> Result<Vec<u8>, Trace> {
         let Some(domain) = record.sign_as.clone() else { return Ok(prefix) };
         // It may have been removed since the message came, and keys does not know what is hosted.
-        match self.hosts(&domain).await {
+        match self.post.directory.hosts(&domain).await {
             Some(true) => {}
             Some(false) => return Ok(prefix),
             None => return Err(local(Status(4, 3, 0), "the directory cannot be asked for which domain to sign")),
@@ -47,10 +48,54 @@ impl Sender {
         }
     }
 
-    /// Whether mail for this domain is received here.
-    async fn hosts(&self, domain: &Domain) -> Option<bool> {
-        let local = LocalPart::new("postmaster").ok()?;
-        self.post.directory.is_local(&Address { local, domain: domain.clone() }).await
+    /// Puts an ARC set (RFC 8617 5.1) in front of the fields that will stand in front of a message that an alias passes on: what we found of
+    /// it when it came. Without one when there is nothing that can be said, or nobody to say it for.
+    pub(super) async fn seal(
+        &self,
+        record: &Record,
+        alias: Option<&Address>,
+        message: &SealedMessage,
+        prefix: Vec<u8>,
+    ) -> Result<Vec<u8>, Trace> {
+        let (Some(alias), Some(judgement)) = (alias, &record.judgement) else { return Ok(prefix) };
+        // What could not be known must not be said, and behind the end of a chain nothing is added (RFC 8617 5.1).
+        let older = match (judgement.arc.result, judgement.arc.instance) {
+            (ArcResult::None, _) => 0,
+            (ArcResult::Pass | ArcResult::Fail, Some(instance)) if usize::from(instance) < MAX_ARC_SETS => usize::from(instance),
+            _ => return Ok(prefix),
+        };
+        let domain = alias.domain.clone();
+        match self.post.directory.hosts(&domain).await {
+            Some(true) => {}
+            Some(false) => return Ok(prefix),
+            None => return Err(local(Status(4, 3, 0), "the directory cannot be asked for which domain to seal")),
+        }
+        // A message that cannot be signed goes as it is: a seal is help, not a promise.
+        let Some((input, sets)) = self.scan.to_seal(message, &prefix).await.filter(|(_, sets)| sets.len() == older) else {
+            tracing::info!(%domain, "passed on without a seal: what it is to cover cannot be said");
+            return Ok(prefix);
+        };
+        let seal = Seal {
+            domain,
+            time: self.clock.now().div_euclid(1000),
+            host: self.hostname.clone(),
+            input,
+            judgement: judgement.clone(),
+            sets,
+        };
+        match ask(&self.keys, &Request::Seal(Box::new(seal)), &[]).await.map(|reply| reply.body) {
+            Ok(Response::Signatures(fields)) => {
+                let mut out: Vec<u8> = fields.iter().flat_map(|field| field.iter().copied()).collect();
+                out.extend_from_slice(&prefix);
+                Ok(out)
+            }
+            Ok(Response::NotOurs) => Ok(prefix),
+            Ok(Response::Unavailable) => Err(local(Status(4, 3, 0), "the message cannot be sealed now")),
+            Err(error) => {
+                tracing::warn!(%error, "keys cannot be asked");
+                Err(local(Status(4, 3, 0), "the message cannot be sealed now"))
+            }
+        }
     }
 }
 

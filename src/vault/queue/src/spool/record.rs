@@ -8,6 +8,7 @@ use crate::{
     settings::{self, Settings},
 };
 use pure_addr::{Address, Domain, ReversePath, Text};
+use pure_index::judgement::Judgement;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use wire::{
@@ -20,7 +21,7 @@ use wire::{
 
 /// The form of [`Record`] in the column `record`. A test compares bytes: when it fails, this number must grow and the older form
 /// must still be read.
-pub(crate) const FORMAT: i64 = 3;
+pub(crate) const FORMAT: i64 = 4;
 
 /// Recipients above which a message is bulk: people wait for the others.
 const BULK: usize = 20;
@@ -45,6 +46,10 @@ pub(crate) struct Record {
     pub(crate) message_id: Option<Text<400>>,
     /// `TLS-Required: No` (RFC 8689 3).
     pub(crate) tls_optional: bool,
+    /// Where it is from, when a stranger brought it.
+    pub(crate) judgement: Option<Box<Judgement>>,
+    /// The domain in From wants it to be looked at with suspicion.
+    pub(crate) suspicious: bool,
 }
 
 /// One delivery.
@@ -112,7 +117,41 @@ struct Second {
 impl From<Second> for Record {
     fn from(second: Second) -> Self {
         let Second { envelope, submitter, deliveries, own, hide_client, sign_as, date, message_id } = second;
-        Self { envelope: envelope.into(), submitter, deliveries, own, hide_client, sign_as, date, message_id, tls_optional: false }
+        let envelope = envelope.into();
+        Third { envelope, submitter, deliveries, own, hide_client, sign_as, date, message_id, tls_optional: false }.into()
+    }
+}
+
+/// [`Record`] in its third form.
+#[derive(Debug, Serialize, Deserialize)]
+struct Third {
+    envelope: Envelope,
+    submitter: Option<Owner>,
+    deliveries: Vec<Destination>,
+    own: bool,
+    hide_client: bool,
+    sign_as: Option<Domain>,
+    date: Option<Text<64>>,
+    message_id: Option<Text<400>>,
+    tls_optional: bool,
+}
+
+impl From<Third> for Record {
+    fn from(third: Third) -> Self {
+        let Third { envelope, submitter, deliveries, own, hide_client, sign_as, date, message_id, tls_optional } = third;
+        Self {
+            envelope,
+            submitter,
+            deliveries,
+            own,
+            hide_client,
+            sign_as,
+            date,
+            message_id,
+            tls_optional,
+            judgement: None,
+            suspicious: false,
+        }
     }
 }
 
@@ -130,7 +169,7 @@ impl From<First> for Record {
             .collect();
         // The reverse-path was checked to be the account's own.
         let sign_as = submitter.as_ref().and_then(|_| envelope.reverse_path.address().map(|a| a.domain.clone()));
-        Self { envelope, submitter, deliveries, own: false, hide_client: false, sign_as, date: None, message_id: None, tls_optional: false }
+        Self { sign_as, ..Self::plain(envelope, submitter, deliveries) }
     }
 }
 
@@ -139,6 +178,7 @@ pub(crate) fn decode(format: i64, bytes: &[u8]) -> Option<Record> {
     match format {
         1 => wire::decode::<First>(bytes).ok().map(Record::from),
         2 => wire::decode::<Second>(bytes).ok().map(Record::from),
+        3 => wire::decode::<Third>(bytes).ok().map(Record::from),
         FORMAT => wire::decode(bytes).ok(),
         _ => None,
     }
@@ -148,6 +188,10 @@ impl Record {
     /// Only what was admitted can be written to the spool.
     pub(crate) fn new(admitted: Admitted) -> Self {
         let (envelope, submitter, deliveries) = admitted.into_parts();
+        Self::plain(envelope, submitter, deliveries)
+    }
+
+    fn plain(envelope: Envelope, submitter: Option<Owner>, deliveries: Vec<Destination>) -> Self {
         Self {
             envelope,
             submitter,
@@ -158,23 +202,15 @@ impl Record {
             date: None,
             message_id: None,
             tls_optional: false,
+            judgement: None,
+            suspicious: false,
         }
     }
 
     /// An envelope alone, for tests.
     #[cfg(test)]
     pub(crate) fn bare(envelope: Envelope) -> Self {
-        Self {
-            envelope,
-            submitter: None,
-            deliveries: Vec::new(),
-            own: false,
-            hide_client: false,
-            sign_as: None,
-            date: None,
-            message_id: None,
-            tls_optional: false,
-        }
+        Self::plain(envelope, None, Vec::new())
     }
 
     pub(crate) fn destination(&self, number: u32) -> Option<&Destination> {
@@ -235,6 +271,9 @@ impl Record {
 mod tests {
     use super::*;
     use crate::testing::{address, envelope, owner};
+    use pure_index::judgement::{
+        Alignment, Arc, ArcResult, Dkim, DkimResult, Dmarc, DmarcPolicy, DmarcResult, Seal, Selector, Spf, SpfIdentity, SpfResult,
+    };
 
     fn destination(recipient: u16, target: Target, rewritten: Option<&str>) -> Destination {
         Destination { recipient, target, forwarded: rewritten.is_some(), rewritten: rewritten.map(address) }
@@ -254,12 +293,42 @@ mod tests {
             date: Some(Text::new("d").unwrap()),
             message_id: Some(Text::new("<m@h>").unwrap()),
             tls_optional: true,
+            judgement: Some(Box::new(judgement())),
+            suspicious: true,
         };
         let bytes = wire::encode(&record).unwrap();
         let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hex, GOLDEN);
         assert_eq!(decode(FORMAT, &bytes).unwrap(), record);
-        assert_eq!(FORMAT, 3);
+        assert_eq!(FORMAT, 4);
+    }
+
+    fn judgement() -> Judgement {
+        let domain = Domain::parse("x.test").unwrap();
+        Judgement {
+            spf: vec![Spf { result: SpfResult::Fail, identity: SpfIdentity::Helo, domain: domain.clone() }],
+            dkim: vec![Dkim { result: DkimResult::Policy, domain: Some(domain.clone()), selector: Selector::parse("s") }],
+            dmarc: Dmarc {
+                result: DmarcResult::Fail,
+                policy: DmarcPolicy::Quarantine,
+                alignment: Alignment::NotAligned,
+                author: Some(domain.clone()),
+            },
+            arc: Arc { result: ArcResult::Pass, instance: Some(1), seals: vec![Seal { domain, passed: true }] },
+            forged: Vec::new(),
+            overflow: false,
+        }
+    }
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_third_form_is_still_read() {
+        let record = decode(3, &bytes(THIRD)).unwrap();
+        assert_eq!(record.envelope, envelope("x@remote.test", &["alice+a@mta.test"]));
+        assert!(record.hide_client && record.tls_optional && record.judgement.is_none() && !record.suspicious);
     }
 
     #[test]
@@ -279,10 +348,11 @@ mod tests {
         assert_eq!(record.remote().collect::<Vec<_>>(), [(1, &address("v@remote.test"))]);
         assert!(record.deliveries[1].forwarded && !record.own);
         assert_eq!(record.envelope, envelope("x@remote.test", &["alice+a@mta.test"]));
-        assert!(decode(4, &bytes).is_none());
+        assert!(decode(5, &bytes).is_none());
     }
 
     const FIRST: &str = "1100c000020712636c69656e742e72656d6f74652e746573740100000101780b72656d6f74652e746573740100000107616c6963652b61086d74612e746573740000010703626f62086d74612e74657374000200000105616c696365086d74612e7465737400010161000101760b72656d6f74652e74657374";
     const SECOND: &str = "1100c000020712636c69656e742e72656d6f74652e746573740100000101780b72656d6f74652e746573740100000107616c6963652b61086d74612e746573740000010703626f62086d74612e74657374000200000105616c696365086d74612e74657374000101610000000101760b72656d6f74652e7465737401010173086d74612e74657374000101086d74612e7465737401016401053c6d40683e";
-    const GOLDEN: &str = "1100c000020712636c69656e742e72656d6f74652e74657374010000000101780b72656d6f74652e746573740100000107616c6963652b61086d74612e746573740000010703626f62086d74612e74657374000200000105616c696365086d74612e74657374000101610000000101760b72656d6f74652e7465737401010173086d74612e74657374000101086d74612e7465737401016401053c6d40683e01";
+    const THIRD: &str = "1100c000020712636c69656e742e72656d6f74652e74657374010000000101780b72656d6f74652e746573740100000107616c6963652b61086d74612e746573740000010703626f62086d74612e74657374000200000105616c696365086d74612e74657374000101610000000101760b72656d6f74652e7465737401010173086d74612e74657374000101086d74612e7465737401016401053c6d40683e01";
+    const GOLDEN: &str = "1100c000020712636c69656e742e72656d6f74652e74657374010000000101780b72656d6f74652e746573740100000107616c6963652b61086d74612e746573740000010703626f62086d74612e74657374000200000105616c696365086d74612e74657374000101610000000101760b72656d6f74652e7465737401010173086d74612e74657374000101086d74612e7465737401016401053c6d40683e010101030106782e7465737401020106782e746573740101730201010106782e746573740101010106782e7465737401000001";
 }

@@ -4,7 +4,7 @@
 
 use postern_queue::{Clock, Options, Queue, limits::Limits, settings::Settings};
 use pure_addr::{AccountId, Address, Domain, ReversePath, Text};
-use pure_index::{Field, Identity, MessageIndex, Part, Span, Structure};
+use pure_index::{Field, Identity, MessageIndex, Part, Span, Structure, judgement::Judgement};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -121,6 +121,11 @@ pub struct Scan {
     pub from: Mutex<Vec<u8>>,
     pub failing: Mutex<bool>,
     pub lying: Mutex<bool>,
+    /// What is said of messages of strangers, and the connections that brought them.
+    pub judgement: Mutex<Judgement>,
+    pub connections: Mutex<Vec<scan_index::Connection>>,
+    /// The ARC sets that messages have.
+    pub sets: Mutex<Vec<keys_dkim::SealedSet>>,
     pub gate: Gate,
     pub calls: watch::Sender<u64>,
 }
@@ -137,6 +142,23 @@ impl Service<ScanForQueue> for Scan {
         let mut bytes = message.read_all()?;
         match request {
             scan_index::QueueRequest::Index(_) => {}
+            scan_index::QueueRequest::Judge(connection) => {
+                if *self.lying.lock().unwrap() {
+                    bytes.push(b'x');
+                }
+                self.connections.lock().unwrap().push(*connection);
+                let found = Box::new(index(&bytes, self.identity.lock().unwrap().clone()));
+                let judgement = self.judgement.lock().unwrap().clone();
+                return Ok(Reply::new(scan_index::QueueResponse::Judged(found, Box::new(judgement))));
+            }
+            scan_index::QueueRequest::ToSeal(prefix) => {
+                let from = SignedField { name: Text::new("from").unwrap(), value: Some(self.from.lock().unwrap().clone().into()) };
+                let mut hash = [0; 32];
+                hash[0] = prefix.len() as u8;
+                let input = SigningInput { body_hash: hash, fields: List::new(vec![from]).unwrap() };
+                let sets = self.sets.lock().unwrap().clone();
+                return Ok(Reply::new(scan_index::QueueResponse::ToSeal(Box::new(input), List::new(sets).unwrap())));
+            }
             scan_index::QueueRequest::ToSign(prefix) => {
                 let mut hash = [0; 32];
                 hash[0] = prefix.len() as u8;
@@ -198,6 +220,7 @@ pub struct Stored {
     pub quota: Option<u64>,
     pub text: Vec<u8>,
     pub index: MessageIndex,
+    pub mailbox: String,
     pub received_at: i64,
 }
 
@@ -246,6 +269,7 @@ impl Service<StoreDeliver> for Store {
                     quota,
                     text,
                     index: delivery.index,
+                    mailbox: delivery.mailbox.as_str().to_owned(),
                     received_at: delivery.received_at,
                 });
                 self.changed.send_replace(stored.len());
@@ -420,7 +444,19 @@ pub struct Keys {
 
 impl Service<KeysDkim> for Keys {
     async fn call(&self, request: keys_dkim::Request, _: Vec<OwnedFd>) -> Result<Reply<KeysDkim>, Error> {
-        let keys_dkim::Request::Sign { domain, time, input } = request;
+        let (domain, time, input) = match request {
+            keys_dkim::Request::Sign { domain, time, input } => (domain, time, input),
+            keys_dkim::Request::Seal(seal) => {
+                let field = format!("ARC-Seal: i={}; d={}; h={}\r\n", seal.sets.len() + 1, seal.domain, seal.host).into_bytes().into();
+                let sealed = List::new(vec![field]).unwrap();
+                let unavailable = *self.unavailable.lock().unwrap();
+                return Ok(Reply::new(if unavailable {
+                    keys_dkim::Response::Unavailable
+                } else {
+                    keys_dkim::Response::Signatures(sealed)
+                }));
+            }
+        };
         Ok(Reply::new(if *self.unavailable.lock().unwrap() {
             keys_dkim::Response::Unavailable
         } else if domain.as_str() == "mta.test" {
@@ -480,6 +516,9 @@ impl World {
             from: Mutex::new(b"Alice <alice@mta.test>".to_vec()),
             failing: Mutex::new(false),
             lying: Mutex::new(false),
+            judgement: Mutex::default(),
+            connections: Mutex::default(),
+            sets: Mutex::default(),
             gate: Gate::new(),
             calls: watch::Sender::new(0),
         });
@@ -547,6 +586,7 @@ impl World {
             send: self.dir.path().join("send"),
             settings: Settings {
                 send: pure_config::SendConfig::default(),
+                mx: pure_config::MxConfig::default(),
                 sending: pure_config::SendingLimits::default(),
                 postmaster: address("postmaster@mta.test"),
                 hide_client: BTreeMap::new(),

@@ -187,6 +187,8 @@ fn verdicts_on_messages() {
         (CommitVerdict::TooLarge, "552 5.3.4"),
         (CommitVerdict::NoRecipient, "554 5.1.1"),
         (CommitVerdict::Sender, "553 5.7.1"),
+        (CommitVerdict::Unauthenticated, "550 5.7.1"),
+        (CommitVerdict::Policy, "550 5.7.26"),
         (CommitVerdict::Deferred, "451 4.3.0"),
         (CommitVerdict::RateLimited, "450 4.7.1"),
     ] {
