@@ -14,12 +14,13 @@ const DELIVERY: Duration = Duration::from_secs(60);
 /// Debian's own python3 sees Debian's dkimpy.
 const PYTHON: &str = "/usr/bin/python3";
 /// What `world.sh` starts.
-const PROGRAMS: [(&str, &[u8]); 5] = [
+const PROGRAMS: [(&str, &[u8]); 6] = [
     ("background.py", include_bytes!("background.py")),
     ("web.py", include_bytes!("web.py")),
     ("path.py", include_bytes!("path.py")),
     ("peer.py", include_bytes!("peer.py")),
     ("verify.py", include_bytes!("verify.py")),
+    ("verify_arc.py", include_bytes!("verify_arc.py")),
 ];
 
 /// The running world; it ends when dropped.
@@ -203,6 +204,15 @@ impl<'a> World<'a> {
         let words = [Path::new(PYTHON), &script, &file, &mail];
         let count = run(&words, b"")?.ok("dkimpy")?;
         count.trim().parse().map_err(|e| Failure::new(format!("{count}: {e}")))
+    }
+
+    /// What dkimpy makes of the ARC chain of a message: what holds, and how many sets there are.
+    pub fn chain(&self, message: &str) -> Result<String, Failure> {
+        let records = self.appliance.run(&["postern", "dns", "--json"])?.ok("postern dns")?;
+        let [script, file, whole] = ["verify_arc.py", "records.json", "sealed.eml"].map(|name| self.directory.join(name));
+        fs::write(&file, records)?;
+        fs::write(&whole, message)?;
+        Ok(run(&[Path::new(PYTHON), &script, &file, &whole], b"")?.ok("dkimpy")?.trim().to_owned())
     }
 
     /// What both sides say, to explain a failure.

@@ -49,6 +49,13 @@ bogus.test. 300 NS ns.test.
 bogus.test. 300 DS 12345 13 2 $(printf '%064d' 1)
 _tcp.mx.forged.test. 300 NS ns.test.
 _tcp.mx.forged.test. 300 DS 12345 13 2 $(printf '%064d' 1)
+good.test. 300 TXT "v=spf1 mx -all"
+_dmarc.good.test. 300 TXT "v=DMARC1; p=reject"
+plain.test. 300 TXT "v=spf1 include:loop.plain.test -all"
+loop.plain.test. 300 TXT "v=spf1 redirect=loop.plain.test"
+_dmarc.plain.test. 300 TXT "v=DMARC1; p=reject"
+old.test. 300 TXT "v=spf1 ~all"
+_dmarc.old.test. 300 TXT "v=DMARC1; p=quarantine"
 _25._tcp.mx.good.test. 300 TLSA 3 1 1 $digest
 _25._tcp.mx.dane.test. 300 TLSA 3 1 1 $digest
 _25._tcp.mx.bad.test. 300 TLSA 3 1 1 $(printf '%064d' 0)
