@@ -94,6 +94,7 @@ while True:
         print(tries[verb]())
         sys.exit(0)
     except (OSError, smtplib.SMTPException, imaplib.IMAP4.error) as error:
-        if time.monotonic() > deadline:
+        # A refusal for good is an answer.
+        if time.monotonic() > deadline or (verb == "deliver" and str(error).startswith("5")):
             sys.exit(f"{verb}: {error!r}")
         time.sleep(0.1)
