@@ -16,19 +16,21 @@ pub fn dot_stuff(message: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What a delivered message is after the fields that delivery puts in front: Return-Path, Delivered-To, Received. None when one of
-/// these is missing.
+/// What a delivered message is after the fields that delivery puts in front: Return-Path, Delivered-To, Received, and for mail from
+/// outside Authentication-Results. None when one of the first three is missing.
 pub fn after_added_fields(delivered: &[u8]) -> Option<&[u8]> {
     let mut rest = delivered;
-    let mut seen = [false; 3];
-    while let Some(at) = ["return-path:", "delivered-to:", "received:"].iter().position(|name| starts_with(rest, name)) {
+    let mut seen = [false; 4];
+    while let Some(at) =
+        ["return-path:", "delivered-to:", "received:", "authentication-results:"].iter().position(|name| starts_with(rest, name))
+    {
         // The client may have put such fields into its own message: each is taken off once.
         if std::mem::replace(&mut seen[at], true) {
             break;
         }
         rest = after_field(rest);
     }
-    seen.iter().all(|s| *s).then_some(rest)
+    seen.iter().take(3).all(|s| *s).then_some(rest)
 }
 
 fn starts_with(text: &[u8], name: &str) -> bool {
@@ -63,6 +65,8 @@ mod tests {
     fn added_fields_are_taken_off_once_each() {
         let delivered = b"Return-Path: <a@b>\r\nDelivered-To: c@d\r\nReceived: from x\r\n\tby y; now\r\nReceived: earlier\r\n\r\nbody";
         assert_eq!(after_added_fields(delivered), Some(&b"Received: earlier\r\n\r\nbody"[..]));
+        let judged = b"Return-Path: <a@b>\r\nDelivered-To: c@d\r\nAuthentication-Results: x;\r\n\tspf=none\r\nReceived: from x\r\n\r\nbody";
+        assert_eq!(after_added_fields(judged), Some(&b"\r\nbody"[..]));
         assert_eq!(after_added_fields(b"Received: only\r\n\r\n"), None);
     }
 }
