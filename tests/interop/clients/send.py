@@ -14,10 +14,10 @@ if mode == "tls":
 else:
     server = smtplib.SMTP("localhost", int(port))
 with server:
-    server.ehlo("client.example.org")
+    server.ehlo("client.remote.test")
     if mode == "starttls":
         server.starttls(context=context)
-        server.ehlo("client.example.org")
+        server.ehlo("client.remote.test")
     if mode != "mx":
         server.login(user, password)
     options = ["BODY=8BITMIME"]

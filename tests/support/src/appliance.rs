@@ -57,11 +57,12 @@ pub struct World {
 }
 
 impl World {
-    /// mta.test with alice, bob and admin, whose passwords are `secret-NAME`; penalties and the limit of connections are out of the way.
+    /// mta.test with alice, bob and admin, whose passwords are `secret-NAME`; penalties and the limit of connections are out of the way, and
+    /// no name server is there: a test asks nobody outside.
     pub fn mta_test() -> Self {
         let mut config = String::from(
             "hostname = \"mail.mta.test\"\npostmaster = \"admin@mta.test\"\n\n[domains.\"mta.test\"]\n\n\
-             [limits]\nlogin_failures = 0\nconnections_per_peer = 10000\n\n[send]\npaused = true\n\n",
+             [limits]\nlogin_failures = 0\nconnections_per_peer = 10000\n\n[dns]\nservers = [\"127.0.0.1:9\"]\n\n[send]\npaused = true\n\n",
         );
         let mut accounts = Vec::new();
         for name in ["alice", "bob", "admin"] {

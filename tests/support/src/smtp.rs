@@ -35,7 +35,7 @@ impl Smtp {
         let mut this = Self { connection };
         let greeting = this.reply().expect("a greeting");
         assert_eq!(greeting.code, 220, "{greeting:?}");
-        let hello = this.command("EHLO client.example.org");
+        let hello = this.command("EHLO client.remote.test");
         assert_eq!(hello.code, 250, "{hello:?}");
         this
     }
@@ -43,7 +43,7 @@ impl Smtp {
     /// As [`Self::connect`], but every failure is returned: for times when daemons die.
     pub fn try_connect(appliance: &Appliance, port: &str) -> io::Result<Self> {
         let mut this = Self { connection: Connection::plain(appliance, port) };
-        let ready = this.reply()?.code == 220 && this.try_command("EHLO client.example.org")?.code == 250;
+        let ready = this.reply()?.code == 220 && this.try_command("EHLO client.remote.test")?.code == 250;
         if ready { Ok(this) } else { Err(io::ErrorKind::ConnectionRefused.into()) }
     }
 
@@ -57,7 +57,7 @@ impl Smtp {
         let (address, password) = appliance.account(account);
         let plain = BASE64.encode(format!("\0{address}\0{password}").as_bytes());
         let ready =
-            this.try_command("EHLO client.example.org")?.code == 250 && this.try_command(&format!("AUTH PLAIN {plain}"))?.code == 235;
+            this.try_command("EHLO client.remote.test")?.code == 250 && this.try_command(&format!("AUTH PLAIN {plain}"))?.code == 235;
         if ready { Ok(this) } else { Err(io::ErrorKind::ConnectionAborted.into()) }
     }
 
@@ -69,7 +69,7 @@ impl Smtp {
         let reply = self.command("STARTTLS");
         assert_eq!(reply.code, 220, "{reply:?}");
         self.connection.start_tls().expect("the TLS handshake succeeds");
-        self.command("EHLO client.example.org")
+        self.command("EHLO client.remote.test")
     }
 
     /// AUTH PLAIN with an initial response (RFC 4954, RFC 4616).

@@ -32,10 +32,10 @@ fn curl_submits_with_tls_and_reads_by_imap() {
 fn the_two_commands_that_up_prints_work() {
     let Some(curl) = need("curl") else { return };
     let appliance = Appliance::demonstration();
-    let data = file(&appliance, "message", b"From: you@example.org\nTo: alice@example.test\nSubject: Hello\n\nThe first message.\n");
+    let data = file(&appliance, "message", b"From: you@remote.test\nTo: alice@example.test\nSubject: Hello\n\nThe first message.\n");
     run(Command::new(&curl)
-        .args(["-sS", "--crlf", &format!("smtp://127.0.0.1:{}/client.example.org", appliance.port("mx"))])
-        .args(["--mail-from", "you@example.org", "--mail-rcpt", "alice@example.test", "-T"])
+        .args(["-sS", "--crlf", &format!("smtp://127.0.0.1:{}/client.remote.test", appliance.port("mx"))])
+        .args(["--mail-from", "you@remote.test", "--mail-rcpt", "alice@example.test", "-T"])
         .arg(&data));
     await_messages(&appliance, "alice", 1);
     let (user, password) = appliance.account("alice");
@@ -44,6 +44,6 @@ fn the_two_commands_that_up_prints_work() {
         &format!("{user}:{password}"),
         &format!("{}/INBOX;MAILINDEX=1", url(&appliance, "imaps", "imaps")),
     ]));
-    let sent = b"From: you@example.org\r\nTo: alice@example.test\r\nSubject: Hello\r\n\r\nThe first message.\r\n";
+    let sent = b"From: you@remote.test\r\nTo: alice@example.test\r\nSubject: Hello\r\n\r\nThe first message.\r\n";
     assert_same(sent, &stripped(&output.stdout));
 }

@@ -14,7 +14,7 @@ fn swaks_sends_to_mx_and_what_is_read_is_what_was_sent() {
     let sent = message("swaks-mx");
     let data = write(&appliance, &sent);
     run(Command::new(swaks)
-        .args(["--server", "127.0.0.1", "--port", &appliance.port("mx").to_string(), "--ehlo", "client.example.org"])
+        .args(["--server", "127.0.0.1", "--port", &appliance.port("mx").to_string(), "--ehlo", "client.remote.test"])
         .args(["--from", "carol@remote.test", "--to", "alice@mta.test", "--data"])
         .arg(format!("@{}", data.display())));
     let read = inbox(&appliance, "alice", 1);

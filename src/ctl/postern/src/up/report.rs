@@ -58,10 +58,11 @@ impl Report<'_> {
         say(format_args!("  Logs, configuration:    {}", self.state.shown.display()))?;
         if let Some((address, password)) = self.accounts.first() {
             let to = quote(&address.to_string());
+            // From a domain that nobody has (RFC 2606 2): what others publish of theirs would have it refused.
             say("\nSend a first message:\n")?;
             say(format_args!(
-                "  printf 'From: you@example.org\\nTo: %s\\nSubject: Hello\\n\\nThe first message.\\n' {to} |\n    \
-                 curl -sS --crlf smtp://127.0.0.1:{}/client.example.org --mail-from you@example.org --mail-rcpt {to} -T -",
+                "  printf 'From: you@remote.test\\nTo: %s\\nSubject: Hello\\n\\nThe first message.\\n' {to} |\n    \
+                 curl -sS --crlf smtp://127.0.0.1:{}/client.remote.test --mail-from you@remote.test --mail-rcpt {to} -T -",
                 port("mx")
             ))?;
             say("\nRead it:\n")?;
