@@ -48,9 +48,8 @@ fn range(line: &str) -> Option<(u64, u64)> {
 fn only_keys_has_the_private_key_in_its_memory() {
     let Some(appliance) = Appliance::start().unwrap() else { return };
     // Handshakes on all listeners, so that whoever wants the key has had a reason to.
-    let message = b"From: alice@example.test\r\nSubject: encrypted\r\n\r\nx\r\n";
-    appliance.deliver("s@example.net", ALICE, message).unwrap();
-    appliance.submit(ALICE, ALICE, message).unwrap();
+    appliance.deliver("s@example.net", ALICE, b"From: s@example.net\r\nSubject: encrypted\r\n\r\nx\r\n").unwrap();
+    appliance.submit(ALICE, ALICE, b"From: alice@example.test\r\nSubject: encrypted\r\n\r\nx\r\n").unwrap();
     assert!(!appliance.fetch(ALICE, "encrypted").unwrap().is_empty());
     let der = appliance.tls_key().serialize_der();
     let scalar = secret(&der).unwrap();
