@@ -11,6 +11,7 @@ mod disk;
 mod imap;
 mod login;
 mod meter;
+mod names;
 mod peer;
 mod report;
 mod sink;

@@ -5,6 +5,7 @@ use crate::{
     imap::Imap,
     login::{self, Mechanism},
     meter::Meter,
+    names::Names,
     peer,
     sink::Sink,
     smtp::{self, Outbound},
@@ -100,13 +101,17 @@ impl Stack {
     pub(crate) fn postern(bin: &Path, state: &Path, mailboxes: u32) -> Result<Self, Failure> {
         empty(state)?;
         let sink = Sink::open()?;
-        // Limits that keep many sessions out are off, and as many connections go to one destination as Postfix's default. Nobody answers
-        // questions about names, here as there.
+        let names = Names::open()?;
+        let anchor = state.join("root.key");
+        fs::write(&anchor, &names.trust_anchor)?;
+        // Limits that keep many sessions out are off, and as many connections go to one destination as Postfix's default.
         let mut config = format!(
             "hostname = \"mx.bench.test\"\n[domains.\"bench.test\"]\n[limits]\nconnections_per_peer = 10000\nlogin_failures = 0\n\
-             [dns]\nservers = [\"127.0.0.1:9\"]\n[limits.sending]\nmessages_per_hour = 0\nmessages_per_day = 0\nrecipients_per_hour = 0\nrecipients_per_day = 0\n\
+             [dns]\nservers = [\"{}\"]\ntrust_anchor = {:?}\n[limits.sending]\nmessages_per_hour = 0\nmessages_per_day = 0\nrecipients_per_hour = 0\nrecipients_per_day = 0\n\
              [send]\nsmarthost = \"sink\"\ntls_reports = false\nconnections_per_destination = 20\n\
              [send.smarthosts.sink]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\n",
+            names.address,
+            anchor,
             sink.port()
         );
         for n in 1..=mailboxes {

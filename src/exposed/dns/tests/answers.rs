@@ -2,8 +2,6 @@
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is its report")]
 
-mod world;
-
 use hickory_resolver::proto::{
     op::{Message, OpCode, ResponseCode},
     rr::{
@@ -14,8 +12,8 @@ use hickory_resolver::proto::{
 use postern_dns::{Anchors, Network, Resolver};
 use pure_addr::Domain;
 use std::{net::SocketAddr, time::Duration};
+use test_names::{Lie, Server, Spoiled, TTL, World, name};
 use wire::edge::dns_send::{Records, Request, Response};
-use world::{Lie, Server, Spoiled, TTL, World, name};
 
 /// ```text
 /// .  test  secure.test          signed

@@ -2,8 +2,6 @@
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is its report")]
 
-mod world;
-
 use hickory_resolver::proto::rr::RecordType;
 use pure_addr::Domain;
 use rustix::{
@@ -12,6 +10,7 @@ use rustix::{
     process::{Pid, Signal, kill_process},
 };
 use std::{fs, os::fd::AsFd, path::Path, process::Command};
+use test_names::{Lie, Server, World};
 use wire::{
     Client, Edge,
     edge::{
@@ -19,7 +18,6 @@ use wire::{
         dns_send::{DnsForSend, Records, Request, Response},
     },
 };
-use world::{Lie, Server, World};
 
 fn socket(path: &Path) -> OwnedFd {
     let fd = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None).unwrap();

@@ -2,8 +2,6 @@
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is its report")]
 
-mod world;
-
 use hickory_resolver::{
     net::runtime::{DnsUdpSocket, RuntimeProvider, TokioHandle, TokioRuntimeProvider, TokioTime},
     proto::rr::RecordType,
@@ -18,9 +16,9 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
+use test_names::{Server, Spoiled, World};
 use tokio::net::UdpSocket;
 use wire::edge::dns_send::{Records, Request, Response};
-use world::{Server, Spoiled, World};
 
 /// The network, in which port 53 of every host is the port of one server.
 #[derive(Clone)]

@@ -1,6 +1,4 @@
 //! A small DNS for tests: signed and unsigned zones with a root of their own, served as a recursive server would, and lies on demand.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "a panic in a test is its report")]
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use data_encoding::BASE64;
 use hickory_resolver::proto::{
@@ -27,8 +25,10 @@ use tokio::{
     net::{TcpListener, UdpSocket},
 };
 
+/// Seconds that each record holds.
 pub const TTL: u32 = 600;
 
+/// A name in its text form.
 pub fn name(text: &str) -> Name {
     Name::from_ascii(text).unwrap()
 }
@@ -38,14 +38,18 @@ pub fn name(text: &str) -> Name {
 pub enum Spoiled {
     /// The records are others than those that were signed.
     Forged,
+    /// The signature was good a month ago.
     Expired,
+    /// There is no signature.
     Unsigned,
 }
 
 /// What the server does with one question instead of answering it.
 #[derive(Debug, Clone)]
 pub enum Lie {
+    /// No answer.
     Silence,
+    /// This code and nothing else.
     Code(ResponseCode),
     /// By UDP, only that there is more.
     Truncate,
@@ -64,6 +68,7 @@ struct Zone {
     records: BTreeMap<Name, BTreeMap<RecordType, Vec<RData>>>,
 }
 
+/// Zones, what is wrong with them, and what is answered instead.
 #[derive(Default)]
 pub struct World {
     zones: Vec<Zone>,
@@ -135,6 +140,7 @@ impl World {
         self
     }
 
+    /// Adds a record to the zone that its owner is in.
     pub fn add(&mut self, owner: &str, data: RData) -> &mut Self {
         let owner = name(owner);
         let at = self.zone_of(&owner);
@@ -142,10 +148,12 @@ impl World {
         self
     }
 
+    /// Adds an MX record.
     pub fn mx(&mut self, owner: &str, preference: u16, host: &str) -> &mut Self {
         self.add(owner, RData::MX(MX::new(preference, name(host))))
     }
 
+    /// Adds an A or AAAA record.
     pub fn address(&mut self, owner: &str, address: &str) -> &mut Self {
         self.add(
             owner,
@@ -156,23 +164,28 @@ impl World {
         )
     }
 
+    /// Adds a CNAME record.
     pub fn alias(&mut self, owner: &str, target: &str) -> &mut Self {
         self.add(owner, RData::CNAME(CNAME(name(target))))
     }
 
+    /// Adds a TXT record of these strings.
     pub fn text(&mut self, owner: &str, parts: &[&str]) -> &mut Self {
         self.add(owner, RData::TXT(TXT::new(parts.iter().map(|part| (*part).to_owned()).collect())))
     }
 
+    /// Adds a TLSA record, DANE-EE of a public key's SHA-256 (RFC 7671 5.1).
     pub fn tlsa(&mut self, owner: &str, data: &[u8]) -> &mut Self {
         self.add(owner, RData::TLSA(TLSA::new(3.into(), 1.into(), 1.into(), data.to_vec())))
     }
 
+    /// Spoils what is said of a set of records from now on.
     pub fn spoil(&mut self, owner: &str, kind: RecordType, how: Spoiled) -> &mut Self {
         self.spoiled.insert((name(owner), kind), how);
         self
     }
 
+    /// Does this with a question from now on.
     pub fn lie(&mut self, owner: &str, kind: RecordType, lie: Lie) -> &mut Self {
         self.lies.insert((name(owner), kind), lie);
         self
@@ -288,12 +301,15 @@ type Asked = (String, RecordType, &'static str);
 /// A world that answers on a port of the loopback interface.
 #[derive(Clone)]
 pub struct Server {
+    /// By UDP and TCP.
     pub address: SocketAddr,
+    /// What it answers from.
     pub world: Arc<Mutex<World>>,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Server {
+    /// Answers until the runtime ends.
     pub async fn start(world: World) -> Self {
         // One port that is free for both.
         let (tcp, udp) = loop {
@@ -313,10 +329,12 @@ impl Server {
         self.asked.lock().unwrap().iter().filter(|(n, k, _)| n == owner && *k == kind).count()
     }
 
+    /// Whether a name was asked for by TCP.
     pub fn by_tcp(&self, owner: &str) -> bool {
         self.asked.lock().unwrap().iter().any(|(n, _, by)| n == owner && *by == "tcp")
     }
 
+    /// Questions so far.
     pub fn total(&self) -> usize {
         self.asked.lock().unwrap().len()
     }
