@@ -43,7 +43,7 @@ fn messages(stack: &mut Stack, scale: Scale) -> Result<Outcome, Failure> {
         let missing = size.saturating_sub(u32::try_from(exists)?);
         let (seconds, ..) = {
             let sent = load(stack, user, 1, missing);
-            inbound::deliver(stack, &sent, scale)?
+            inbound::deliver(stack, &sent)?
         };
         stack.meter.settle(scale.pick(SETTLE, Duration::ZERO))?;
         figures.push(Figure::more(format!("delivered up to {size}"), f64::from(missing) / seconds, "/s"));
@@ -142,7 +142,7 @@ fn accounts(stack: &mut Stack, scale: Scale) -> Result<Outcome, Failure> {
         figures.push(Figure::less(format!("start with {size}"), start.elapsed().as_secs_f64(), "s"));
         let messages = scale.pick(4_000, 10);
         let sent = load(&mut own, 1, *size, messages);
-        let (seconds, cpu, _) = inbound::deliver(&mut own, &sent, scale)?;
+        let (seconds, cpu, _) = inbound::deliver(&mut own, &sent)?;
         figures.push(Figure::more(format!("delivered at {size}"), f64::from(messages) / seconds, "/s"));
         figures.push(Figure::less(format!("CPU at {size}"), cpu * MS / f64::from(messages), "ms"));
         figures.push(Figure::less(format!("memory at {size}"), mib(own.meter.pss()), "MiB"));

@@ -9,8 +9,9 @@ use crate::{
 use std::time::{Duration, Instant};
 
 const KIB: usize = 1024;
-/// For everything accepted to be delivered, in a full run and in a quick one.
-const LIMITS: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(60));
+/// For everything accepted to be delivered: so long, and as long again as so many each second take.
+const LIMIT: Duration = Duration::from_secs(60);
+const SLOWEST: u32 = 20;
 
 #[derive(Debug, Clone, Copy)]
 struct Inbound {
@@ -68,7 +69,7 @@ fn run(inbound: Inbound, stack: &mut Stack, scale: Scale) -> Result<Outcome, Fai
         run: stack.next_load(),
         outbound: None,
     };
-    let (seconds, cpu_seconds, accepted) = deliver(stack, &load, scale)?;
+    let (seconds, cpu_seconds, accepted) = deliver(stack, &load)?;
     Ok(Outcome {
         figures: vec![
             Figure::more("delivered", f64::from(messages) / seconds, "/s"),
@@ -82,9 +83,10 @@ fn run(inbound: Inbound, stack: &mut Stack, scale: Scale) -> Result<Outcome, Fai
 }
 
 /// Sends a load and waits until the last message of it is in its mailbox; then looks for each. Seconds, and CPU seconds of the server.
-pub(super) fn deliver(stack: &mut Stack, load: &smtp::Load, scale: Scale) -> Result<(f64, f64, smtp::Accepted), Failure> {
+pub(super) fn deliver(stack: &mut Stack, load: &smtp::Load) -> Result<(f64, f64, smtp::Accepted), Failure> {
     let before = stack.delivered()?;
     let cpu = stack.meter.cpu_seconds()?;
+    let limit = LIMIT.saturating_add(Duration::from_secs(u64::from(load.messages / SLOWEST)));
     let start = Instant::now();
     let accepted = smtp::run(load)?;
     loop {
@@ -92,7 +94,7 @@ pub(super) fn deliver(stack: &mut Stack, load: &smtp::Load, scale: Scale) -> Res
         if delivered >= u64::from(load.messages) {
             break;
         }
-        if start.elapsed() > scale.pick(LIMITS.0, LIMITS.1) {
+        if start.elapsed() > limit {
             return Err(format!("{delivered} of {} messages were delivered", load.messages).into());
         }
         std::thread::sleep(Duration::from_millis(5));
