@@ -29,6 +29,7 @@ use rustix::{
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with},
 };
 use std::{
+    collections::HashSet,
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Write},
     os::{
@@ -56,7 +57,7 @@ postmaster = "alice@example.test"
 paused = true
 "#;
 /// Accounts that `up` gives passwords; a demonstration has two, a test a handful.
-const MAX_ACCOUNTS: usize = 1_000;
+const MAX_ACCOUNTS: usize = 20_000;
 /// A certificate with less than this left is replaced.
 const RENEW_BEFORE: time::Duration = time::Duration::days(97);
 /// Connections to an edge that wait to be accepted.
@@ -120,13 +121,14 @@ impl State {
         let text = if file.exists() { check::read(&file)? } else { String::new() };
         let mut all =
             parse_passwords(&text).map_err(|line| Failure::new(file.display(), format_args!("line {line} is not ADDRESS PASSWORD")))?;
-        let known = all.len();
-        for account in &self.config.accounts {
-            if all.len() < MAX_ACCOUNTS && !all.iter().any(|(address, _)| *address == account.address) {
-                all.push((account.address.clone(), random_password()?));
-            }
+        let known: HashSet<Address> = all.iter().map(|(address, _)| address.clone()).collect();
+        for account in self.config.accounts.iter().filter(|account| !known.contains(&account.address)) {
+            all.push((account.address.clone(), random_password()?));
         }
-        if all.len() > known {
+        if all.len() > MAX_ACCOUNTS {
+            return Err(Failure::new(file.display(), format_args!("more than {MAX_ACCOUNTS} accounts")));
+        }
+        if all.len() > known.len() {
             let text: String = all.iter().map(|(address, password)| format!("{address} {}\n", password.0)).collect();
             write(&file, &text, 0o600)?;
         }
@@ -365,7 +367,7 @@ fn parse_passwords(text: &str) -> Result<Vec<(Address, Password)>, usize> {
         let (address, password) = line.rsplit_once(' ').ok_or(at)?;
         all.push((Address::parse(address.trim_end()).map_err(|_| at)?, Password(password.to_owned())));
     }
-    if all.len() > MAX_ACCOUNTS { Err(MAX_ACCOUNTS) } else { Ok(all) }
+    Ok(all)
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Failure> {
