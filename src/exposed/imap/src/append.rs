@@ -5,13 +5,13 @@ use crate::{
     connection::{Answer, Connection, Fault},
     convert, session,
 };
-use pure_addr::MailboxName;
+use exposed_tls::{Room, Share};
+use pure_addr::{AccountId, MailboxName};
 use pure_imap::{
     AppendMessage, Fatal, Mailbox, Message, Ranges, Tag, parse,
     response::{self, Code},
 };
 use std::{io::Write, os::fd::AsFd, sync::Arc};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wire::{
     List, MessageWriter, SealedMessage,
     edge::store_session::{Append, MAX_APPEND, Request, Response},
@@ -29,34 +29,9 @@ pub(crate) struct Upload {
     literal8: bool,
     done: Vec<(Append, SealedMessage)>,
     bytes: u64,
-    share: Share,
+    /// Of [`crate::limits::UPLOADS`].
+    share: Share<AccountId>,
     failure: Option<Answer>,
-}
-
-/// What an upload has taken of [`crate::limits::UPLOADS`]; given back when dropped.
-struct Share {
-    room: Arc<Semaphore>,
-    taken: Option<OwnedSemaphorePermit>,
-    /// Bytes that are paid for and not written yet.
-    spare: u64,
-}
-
-impl Share {
-    fn grow(&mut self, bytes: u64) -> bool {
-        let missing = bytes.saturating_sub(self.spare).div_ceil(1024);
-        let permit = u32::try_from(missing).ok().and_then(|n| self.room.clone().try_acquire_many_owned(n).ok());
-        let Some(permit) = permit else { return false };
-        match &mut self.taken {
-            Some(taken) => taken.merge(permit),
-            None => self.taken = Some(permit),
-        }
-        self.spare = self.spare.saturating_add(missing.saturating_mul(1024)).saturating_sub(bytes);
-        true
-    }
-
-    fn give_back(&mut self) {
-        (self.taken, self.spare) = (None, 0);
-    }
 }
 
 /// What APPEND works with.
@@ -65,13 +40,11 @@ pub(crate) struct Context<'a> {
     pub(crate) account: &'a mut Account,
     pub(crate) upload: &'a mut Option<Box<Upload>>,
     pub(crate) message_limit: u32,
-    /// KiB that uploads may still take, [`crate::limits::UPLOADS`] in all.
-    pub(crate) room: Arc<Semaphore>,
+    pub(crate) room: Arc<Room<AccountId>>,
 }
 
 impl Upload {
-    fn new(tag: Option<Tag>, room: Arc<Semaphore>) -> Self {
-        let share = Share { room, taken: None, spare: 0 };
+    fn new(tag: Option<Tag>, share: Share<AccountId>) -> Self {
         Self { tag, target: None, writer: None, current: None, literal8: false, done: Vec::new(), bytes: 0, share, failure: None }
     }
 
@@ -118,7 +91,7 @@ pub(crate) async fn announced(context: Context<'_>, message: Message) -> Result<
     let Context { conn, account, upload, message_limit, room } = context;
     if message.first {
         let (tag, parsed) = parse::append(conn.framer.command(), account.enabled.mode());
-        let state = upload.insert(Box::new(Upload::new(tag, room)));
+        let state = upload.insert(Box::new(Upload::new(tag, room.share(account.owner.account))));
         match parsed {
             Ok(head) => {
                 match target(account, head.mailbox).await? {

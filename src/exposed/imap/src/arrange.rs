@@ -15,8 +15,11 @@ use pure_imap::{
 };
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
+use tokio::sync::Semaphore;
 use wire::edge::store_session::{SortKeys, Want};
 
+/// Who works at one, each in turn: what all hold together has a limit.
+static ARRANGING: Semaphore = Semaphore::const_new(crate::limits::ARRANGING);
 /// Bytes of an answer that is kept.
 const MAX_KEPT: usize = 512 * 1024;
 
@@ -47,10 +50,13 @@ pub(crate) async fn arrange(conn: &mut Connection, account: &mut Account, order:
         return Ok(done);
     }
     let before = conn.out.len();
+    // Never closed.
+    let turn = ARRANGING.acquire().await.ok();
     let refused = match &order {
         Order::Sort(keys) => sort(conn, account, keys, &query).await?,
         Order::Thread(algorithm) => thread(conn, account, *algorithm, &query).await?,
     };
+    drop(turn);
     if let Some(answer) = refused {
         return Ok(answer);
     }
@@ -111,7 +117,7 @@ async fn sort(conn: &mut Connection, account: &mut Account, keys: &[SortKey], qu
     let want = Want::DATE.union(Want::SIZE).union(Want::SENT).union(if texts { Want::SORT } else { Want::default() });
     let mut rows: Vec<SortRow> = Vec::new();
     let mut room = Room::default();
-    each_row(account, &uids, want, |selected, row| {
+    each_row(account, &uids, None, want, |selected, row| {
         if room.is_used_up() {
             return;
         }
@@ -146,7 +152,7 @@ async fn thread(conn: &mut Connection, account: &mut Account, algorithm: ThreadA
     }
     let mut found: Vec<(u32, i64, ByteBuf)> = Vec::new();
     let mut room = Room::default();
-    each_row(account, &uids, Want::SORT.union(Want::SENT), |selected, row| {
+    each_row(account, &uids, None, Want::SORT.union(Want::SENT), |selected, row| {
         if room.is_used_up() {
             return;
         }

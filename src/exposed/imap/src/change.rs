@@ -44,7 +44,12 @@ pub(crate) async fn store(conn: &mut Connection, account: &mut Account, query: &
             match reply.body {
                 Response::Rows(rows) => {
                     for row in &rows {
-                        selected.remember(row.modseq.0, row.uid);
+                        // Of what is silent, only our own part is known to the client: what somebody else did before is still to be told.
+                        let before = row.before.map_or(u64::MAX, |modseq| modseq.0);
+                        let known = before <= selected.modseq || selected.was_told(before, row.uid);
+                        if !query.silent || known || query.action == StoreAction::Replace {
+                            selected.remember(row.modseq.0, row.uid);
+                        }
                         if !query.silent {
                             sync::changed(&mut conn.out, selected, enabled, row, query.uid);
                         } else if enabled.condstore
@@ -118,7 +123,7 @@ pub(crate) async fn copy(conn: &mut Connection, account: &mut Account, query: &T
     }
     // RFC 6851 4.3: the code comes before the messages go.
     response::status(&mut conn.out, None, Condition::Ok, Some(&code), "Moved");
-    sync::gone(&mut conn.out, selected, account.enabled, &from);
+    sync::gone(conn, selected, account.enabled, &from).await?;
     Ok(Answer::ok(text))
 }
 
@@ -139,7 +144,7 @@ pub(crate) async fn expunge(conn: &mut Connection, account: &mut Account, set: O
             let enabled = account.enabled;
             let Some(selected) = account.selected.as_mut() else { return Err(convert::unexpected().into()) };
             match reply.body {
-                Response::Vanished(uids) => sync::gone(&mut conn.out, selected, enabled, &convert::ranges(&uids)),
+                Response::Vanished(uids) => sync::gone(conn, selected, enabled, &convert::ranges(&uids)).await?,
                 Response::Done => {}
                 Response::Refused(why) => return Ok(convert::refusal(why)),
                 _ => return Err(convert::unexpected().into()),

@@ -5,7 +5,7 @@ use crate::{
     ahead::Ahead,
     body::{self, Body},
     connection::{Answer, Connection, Fault},
-    convert, limits, sync,
+    convert, limits, search, sync,
 };
 use pure_imap::{
     DateTime, Fetch, FetchItem, Ranges, Section, SectionText, envelope,
@@ -24,7 +24,7 @@ pub(crate) async fn fetch(conn: &mut Connection, account: &mut Account, query: &
         return Ok(Answer::bad("Enable QRESYNC first"));
     }
     let Some(selected) = account.selected.as_ref() else { return Ok(Answer::bad("No mailbox selected")) };
-    let Some(uids) = selected.uids(&query.set, query.uid) else { return Ok(Answer::bad("No such message")) };
+    let Some(mut uids) = selected.uids(&query.set, query.uid) else { return Ok(Answer::bad("No such message")) };
     let single = uids.first().filter(|first| uids.last() == Some(*first) && query.changed_since.is_none());
     let mark_seen = !selected.read_only && query.items.iter().any(sets_seen);
     if query.vanished {
@@ -34,6 +34,12 @@ pub(crate) async fn fetch(conn: &mut Connection, account: &mut Account, query: &
         && let Some(selected) = account.selected.as_mut()
     {
         selected.ahead = None;
+    }
+    if let Some(since) = query.changed_since.filter(|_| mark_seen) {
+        // RFC 7162 3.1.4.1: only these are fetched, and marking them makes them newer.
+        let mut changed = Ranges::new();
+        search::each_row(account, &uids, Some(ModSeq(since)), Want::default(), |_, row| changed.push(row.uid)).await?;
+        uids = changed;
     }
     let mut work = Work { query, want: want(&query.items), unknown_encoding: false, seen_now: Ranges::new() };
     if mark_seen {
@@ -98,8 +104,8 @@ fn want(items: &[FetchItem]) -> Want {
 /// RFC 7162 3.2.6: what of the set vanished since then.
 async fn vanished(conn: &mut Connection, account: &mut Account, query: &Fetch) -> Result<(), Fault> {
     let (Some(selected), Some(since)) = (account.selected.as_ref(), query.changed_since) else { return Ok(()) };
-    // UIDs that are gone are in no numbering, so the set is taken as written.
-    let asked = query.set.resolve(selected.map.last_uid()).unwrap_or_default();
+    // UIDs that are gone are in no numbering, so the set is taken as written; and the last ones may be among them.
+    let asked = query.set.resolve(Some(u32::MAX)).unwrap_or_default();
     account.store.start(&Request::Changes { mailbox: selected.id, since: ModSeq(since) }, &[]).await?;
     while let Some(reply) = account.store.next().await? {
         let Some(selected) = account.selected.as_mut() else { return Ok(()) };

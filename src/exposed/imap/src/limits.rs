@@ -38,8 +38,14 @@ pub(crate) const TOLD: usize = 64;
 pub(crate) const AHEAD: u32 = 16;
 /// Sessions for which that is done at a time: each may hold as many descriptors as a frame brings.
 pub(crate) const AHEAD_SESSIONS: usize = 64;
-/// KiB of messages that all APPENDs of the process may hold together; memfds count towards the unit's MemoryMax.
-pub(crate) const UPLOADS: usize = 1024 * 1024;
+/// Bytes of messages that all APPENDs of the process may hold together; memfds count towards the unit's MemoryMax.
+pub(crate) const UPLOADS: u64 = 1024 * 1024 * 1024;
+/// Those of one account, or the size of a message where that is more.
+pub(crate) const UPLOADS_PER_ACCOUNT: u64 = UPLOADS / 4;
+/// Ranges of UIDs written at a time, each of at most 22 bytes.
+pub(crate) const RANGES_AT_ONCE: usize = 1_024;
+/// SORTs and THREADs worked at at a time, by all sessions together; each may hold 64 MiB and more.
+pub(crate) const ARRANGING: usize = 4;
 /// Ranges of UIDs in all sets of one SEARCH.
 pub(crate) const SEARCH_RANGES: usize = 64 * 1024;
 /// Keywords announced in FLAGS for one mailbox.

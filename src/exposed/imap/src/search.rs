@@ -41,7 +41,14 @@ pub(crate) async fn search(conn: &mut Connection, account: &mut Account, tag: Op
                 response::esearch(&mut conn.out, tag, query.uid, all, &numbers, modseq);
             }
         }
-        None => response::search(&mut conn.out, &numbers, modseq),
+        None => {
+            response::search_begins(&mut conn.out);
+            for number in numbers.iter() {
+                response::search_number(&mut conn.out, number);
+                conn.flush_if_full().await?;
+            }
+            response::search_ends(&mut conn.out, modseq.filter(|_| !numbers.is_empty()));
+        }
         Some(returns) => {
             if saves {
                 selected.saved = told(&uids, query.returns);
@@ -105,11 +112,23 @@ fn sequence(selected: &Selected, set: &pure_imap::SequenceSet) -> Ranges {
     }
 }
 
+/// Text to look for, as texts are kept: folded, each run of white space one blank.
+fn needle(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        let blank = c.is_whitespace() || c.is_control();
+        if !(blank && out.ends_with(' ')) {
+            out.push(if blank { ' ' } else { c });
+        }
+    }
+    fold(&out)
+}
+
 /// The store's program; none when it does not fit.
 fn translate(selected: &Selected, program: &[SearchKey], now: i64) -> Option<List<store_session::SearchKey, MAX_SEARCH>> {
     use store_session::SearchKey as Key;
     let mut out: Vec<Key> = Vec::new();
-    let header = |name: &str, text: &str| Key::Header(name.to_owned(), fold(text));
+    let header = |name: &str, text: &str| Key::Header(name.to_owned(), needle(text));
     let day_after = |date: &Date| date.start() + DAY;
     let mut ranges = 0usize;
     let mut uids = |set: Ranges| {
@@ -143,8 +162,8 @@ fn translate(selected: &Selected, program: &[SearchKey], now: i64) -> Option<Lis
             SearchKey::Header(name, text) => out.push(header(&name.to_ascii_lowercase(), text)),
             // The empty string is in every body.
             SearchKey::Body(text) | SearchKey::Text(text) if text.is_empty() => out.push(Key::All),
-            SearchKey::Body(text) => out.push(Key::Body(fold(text))),
-            SearchKey::Text(text) => out.push(Key::Text(fold(text))),
+            SearchKey::Body(text) => out.push(Key::Body(needle(text))),
+            SearchKey::Text(text) => out.push(Key::Text(needle(text))),
             SearchKey::ModSeq(n) => out.push(Key::ModSeq(ModSeq(*n))),
             // RFC 5032 2: at least, at most so many seconds.
             SearchKey::Older(n) => out.push(Key::ReceivedBefore(now.saturating_sub(i64::from(*n)).saturating_add(1))),
@@ -164,14 +183,21 @@ fn translate(selected: &Selected, program: &[SearchKey], now: i64) -> Option<Lis
 
 async fn highest_modseq(account: &mut Account, uids: &Ranges) -> Result<Option<u64>, Fault> {
     let mut highest = None;
-    each_row(account, uids, Want::default(), |_, row| highest = highest.max(Some(row.modseq.0))).await?;
+    each_row(account, uids, None, Want::default(), |_, row| highest = highest.max(Some(row.modseq.0))).await?;
     Ok(highest)
 }
 
-pub(crate) async fn each_row(account: &mut Account, uids: &Ranges, want: Want, mut each: impl FnMut(&Selected, Row)) -> Result<(), Fault> {
+/// Rows of these messages, or only of those that came or changed after `since`.
+pub(crate) async fn each_row(
+    account: &mut Account,
+    uids: &Ranges,
+    since: Option<ModSeq>,
+    want: Want,
+    mut each: impl FnMut(&Selected, Row),
+) -> Result<(), Fault> {
     let Some(mailbox) = account.selected.as_ref().map(|selected| selected.id) else { return Ok(()) };
     for uids in convert::chunks(uids) {
-        account.store.start(&Request::Fetch { mailbox, uids, changed_since: None, want }, &[]).await?;
+        account.store.start(&Request::Fetch { mailbox, uids, changed_since: since, want }, &[]).await?;
         while let Some(reply) = account.store.next().await? {
             let Some(selected) = account.selected.as_ref() else { return Ok(()) };
             match reply.body {
@@ -183,4 +209,16 @@ pub(crate) async fn each_row(account: &mut Account, uids: &Ranges, want: Want, m
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_looked_for_is_as_what_is_kept() {
+        for (given, expected) in [("End.  Next", "end. next"), ("a\t\r\n b", "a b"), (" x ", " x "), ("\u{a0}Ü", " ü"), ("", "")] {
+            assert_eq!(needle(given), expected);
+        }
+    }
 }

@@ -2,10 +2,11 @@ use crate::{
     limits,
     session::{self, Stop},
 };
-use exposed_tls::{Gate, Tls};
+use exposed_tls::{Gate, Room, Tls};
 use jail::Process;
+use pure_addr::AccountId;
 use std::{error::Error, future::Future, os::fd::OwnedFd, sync::Arc};
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::task::JoinSet;
 use wire::{
     Client, Edge,
     edge::{auth_login::AuthForImap, keys_tls::KeysForImap},
@@ -20,19 +21,20 @@ pub(crate) struct Server {
     pub(crate) stop: Stop,
     /// Bytes of the largest message.
     pub(crate) message_limit: u32,
-    /// KiB that messages of APPEND may still take, all connections together.
-    pub(crate) uploads: Arc<Semaphore>,
+    /// For the messages of APPEND, all connections together.
+    pub(crate) uploads: Arc<Room<AccountId>>,
 }
 
 /// Takes what was handed over: the listener `imaps` (RFC 8314 3.2) and, only where it was declared, `imap` with STARTTLS; or the one
 /// `connection` of an `Accept=yes` unit (sd_listen_fds(3)), which is of `imaps`.
 pub(crate) fn start(mut process: Process) -> Result<impl Future<Output = Result<(), BoxError>>, BoxError> {
+    let message_limit = u32::try_from(process.config.limits.message_size.bytes()).unwrap_or(u32::MAX);
     let server = Arc::new(Server {
         tls: Tls::start::<KeysForImap>(process.edge(KeysForImap::NAME), &["imap"])?,
         auth: Client::new(process.edge(AuthForImap::NAME)),
         stop: Stop(Some(process.shutdown())),
-        message_limit: u32::try_from(process.config.limits.message_size.bytes()).unwrap_or(u32::MAX),
-        uploads: Arc::new(Semaphore::new(limits::UPLOADS)),
+        message_limit,
+        uploads: Room::new(limits::UPLOADS, limits::UPLOADS_PER_ACCOUNT.max(u64::from(message_limit))),
     });
     let per_peer = usize::try_from(process.config.limits.connections_per_peer).unwrap_or(usize::MAX);
     let listeners: Vec<(OwnedFd, bool)> = [("imaps", true), ("imap", false), ("connection", true)]

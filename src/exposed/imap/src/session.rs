@@ -10,14 +10,15 @@ use crate::{
     server::Server,
     sync,
 };
-use exposed_tls::Accepted;
+use exposed_tls::{Accepted, Room};
 use jail::Shutdown;
+use pure_addr::AccountId;
 use pure_imap::{
-    Command, Tag, parse,
+    Command, FetchItem, SearchKey, Tag, parse,
     response::{self, Code, Condition},
 };
 use std::{sync::Arc, time::Duration};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 use wire::edge::store_session::Event;
 
 /// Serves one connection. Whatever happens in it is its own affair.
@@ -126,7 +127,7 @@ pub(crate) async fn after_login(
     conn: Connection,
     account: Box<Account>,
     message_limit: u32,
-    room: Arc<Semaphore>,
+    room: Arc<Room<AccountId>>,
     stop: Stop,
 ) -> Result<(), Fault> {
     let mut running = Box::new(Running { conn, account, upload: None, message_limit, room, stop, errors: 0 });
@@ -153,7 +154,7 @@ struct Running {
     account: Box<Account>,
     upload: Option<Box<Upload>>,
     message_limit: u32,
-    room: Arc<Semaphore>,
+    room: Arc<Room<AccountId>>,
     stop: Stop,
     errors: u32,
 }
@@ -299,7 +300,15 @@ impl Running {
         let keeps_numbers = match &command {
             Command::Fetch(fetch) => !fetch.uid,
             Command::Store(store) => !store.uid,
-            Command::Search(search) | Command::Sort { search, .. } | Command::Thread { search, .. } => !search.uid,
+            // RFC 7162 3.2.10.2: nor a UID SEARCH that names sequence numbers.
+            Command::Search(search) | Command::Sort { search, .. } | Command::Thread { search, .. } => {
+                !search.uid || search.program.iter().any(|key| matches!(key, SearchKey::Sequence(_)))
+            }
+            _ => false,
+        };
+        let tells_modseq = match &command {
+            Command::Store(_) => true,
+            Command::Fetch(fetch) => fetch.changed_since.is_some() || fetch.items.contains(&FetchItem::ModSeq),
             _ => false,
         };
         let asks_for_news = matches!(command, Command::Noop | Command::Check);
@@ -342,7 +351,16 @@ impl Running {
                 sync::tell(conn, account).await?;
             }
         }
-        Ok(answer)
+        let told = account.selected.as_ref().map(|selected| Code::HighestModSeq(selected.modseq));
+        Ok(match told.filter(|_| tells_modseq && account.enabled.qresync && answer.is_ok()) {
+            // RFC 7162 3.2: others may have changed or expunged what is not told yet, below the modseqs that were just told.
+            Some(told) if answer.code.is_none() => answer.with(told),
+            Some(told) => {
+                response::status(&mut conn.out, None, Condition::Ok, Some(&told), "Told up to here");
+                answer
+            }
+            None => answer,
+        })
     }
 
     /// The commands of the selected state.

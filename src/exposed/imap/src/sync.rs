@@ -19,7 +19,7 @@ pub(crate) async fn tell(conn: &mut Connection, account: &mut Account) -> Result
         let enabled = account.enabled;
         let Some(selected) = account.selected.as_mut() else { return Ok(()) };
         match reply.body {
-            Response::Vanished(uids) => gone(&mut conn.out, selected, enabled, &convert::ranges(&uids)),
+            Response::Vanished(uids) => gone(conn, selected, enabled, &convert::ranges(&uids)).await?,
             Response::Rows(rows) => {
                 let known = selected.map.last_uid().unwrap_or(0);
                 let before = selected.map.len();
@@ -51,19 +51,23 @@ pub(crate) async fn tell(conn: &mut Connection, account: &mut Account) -> Result
 }
 
 /// Messages that are gone: from the numbering, and to the client.
-pub(crate) fn gone(out: &mut Out, selected: &mut Selected, enabled: Enabled, uids: &Ranges) {
+pub(crate) async fn gone(conn: &mut Connection, selected: &mut Selected, enabled: Enabled, uids: &Ranges) -> Result<(), Fault> {
     let uids = selected.map.uids().intersect(uids);
-    if enabled.qresync {
-        // RFC 7162 3.2.10.
-        response::vanished(out, &uids, false);
-    } else {
-        // From the last one on, so that no number moves before it is told.
-        for seq in selected.map.seqs_of(&uids).iter().rev() {
-            response::expunge(out, seq);
-        }
-    }
+    // Before anything is awaited: the numbers are told as they were.
+    let seqs = if enabled.qresync { Ranges::new() } else { selected.map.seqs_of(&uids) };
     selected.numbering().remove_all(&uids);
     selected.saved = selected.saved.without(&uids);
+    // RFC 7162 3.2.10.
+    for some in uids.ranges().chunks(limits::RANGES_AT_ONCE).filter(|_| enabled.qresync) {
+        response::vanished(&mut conn.out, &Ranges::from_unsorted(some.to_vec()), false);
+        conn.flush_if_full().await?;
+    }
+    // From the last one on, so that no number moves before it is told.
+    for seq in seqs.iter().rev() {
+        response::expunge(&mut conn.out, seq);
+        conn.flush_if_full().await?;
+    }
+    Ok(())
 }
 
 /// `* n FETCH (...)` of changed flags.

@@ -1,93 +1,39 @@
 //! A message on its way in: a memfd, and its share of what all of them together may have.
 
-use exposed_tls::network;
+use exposed_tls::{Room, Share, network};
 use std::{
-    collections::HashMap,
     io::{self, Write},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 use wire::{MessageWriter, SealedMessage};
 
-/// Bytes that all messages under way may have together, and those of one peer: nobody alone keeps the others' mail out.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    per_peer: u64,
-    inside: Mutex<Inside>,
-}
-
-#[derive(Debug)]
-struct Inside {
-    left: u64,
-    peers: HashMap<IpAddr, u64>,
-}
-
-impl Budget {
-    pub(crate) fn new(bytes: u64, per_peer: u64) -> Arc<Self> {
-        Arc::new(Self { per_peer, inside: Mutex::new(Inside { left: bytes, peers: HashMap::new() }) })
-    }
-
-    fn inside(&self) -> MutexGuard<'_, Inside> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What was taken from a budget; given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Share {
-    budget: Arc<Budget>,
-    peer: IpAddr,
-    taken: u64,
-}
-
-impl Share {
-    fn grow(&mut self, bytes: u64) -> io::Result<()> {
-        let mut inside = self.budget.inside();
-        let all = inside.left.checked_sub(bytes);
-        let own = inside.peers.get(&self.peer).copied().unwrap_or(0).saturating_add(bytes);
-        let Some(left) = all.filter(|_| own <= self.budget.per_peer) else { return Err(io::ErrorKind::QuotaExceeded.into()) };
-        inside.left = left;
-        inside.peers.insert(self.peer, own);
-        self.taken = self.taken.saturating_add(bytes);
-        Ok(())
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let mut inside = self.budget.inside();
-        inside.left = inside.left.saturating_add(self.taken);
-        if let Some(own) = inside.peers.get_mut(&self.peer) {
-            *own = own.saturating_sub(self.taken);
-            if *own == 0 {
-                inside.peers.remove(&self.peer);
-            }
-        }
-    }
-}
+/// Bytes that all messages under way may have together, and those of one peer.
+pub(crate) type Budget = Room<IpAddr>;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Message {
     writer: MessageWriter,
-    share: Share,
+    share: Share<IpAddr>,
 }
 
 impl Message {
     /// An empty one of this peer that may grow to `limit` bytes.
     pub(crate) fn new(budget: &Arc<Budget>, peer: IpAddr, limit: u64) -> io::Result<Self> {
-        let share = Share { budget: budget.clone(), peer: network(peer), taken: 0 };
-        Ok(Self { writer: MessageWriter::new(limit)?, share })
+        Ok(Self { writer: MessageWriter::new(limit)?, share: budget.share(network(peer)) })
     }
 
     /// Adds bytes; on failure the message is worthless.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.share.grow(bytes.len() as u64)?;
+        if !self.share.grow(bytes.len() as u64) {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
         self.writer.write_all(bytes)
     }
 
     /// No more bytes. The share is to be kept as long as the sealed message.
-    pub(crate) fn seal(self) -> io::Result<(SealedMessage, Share)> {
+    pub(crate) fn seal(self) -> io::Result<(SealedMessage, Share<IpAddr>)> {
         Ok((self.writer.seal()?, self.share))
     }
 }
@@ -114,8 +60,7 @@ mod tests {
         drop(share);
         second.append(b"12345678").unwrap();
         drop(second);
-        let inside = budget.inside();
-        assert!(inside.left == 10 && inside.peers.is_empty());
+        assert_eq!(budget.left(), 10);
     }
 
     /// Attack class SLOW: a peer that fills its messages and never ends them leaves room for the others.

@@ -132,18 +132,24 @@ fn leaf(out: &mut Out, part: &Part, extended: bool) {
     let opaque = embedded || is(b"MULTIPART");
     out.text("(");
     basic_fields(out, part, opaque.then_some(("APPLICATION", "OCTET-STREAM")));
-    if !opaque && (is(b"TEXT") || part.media_type.is_empty()) {
+    // What is told as text has lines.
+    if !opaque && (is(b"TEXT") || is_unnamed(part)) {
         out.text(" ").display(part.lines);
     }
     single_extension(out, part, extended);
     out.text(")");
 }
 
+/// Half a type is none.
+fn is_unnamed(part: &Part) -> bool {
+    part.media_type.is_empty() || part.subtype.is_empty()
+}
+
 /// `media-type SP body-fields`.
 fn basic_fields(out: &mut Out, part: &Part, instead: Option<(&str, &str)>) {
     let (media_type, subtype): (&[u8], &[u8]) = match instead {
         Some((media_type, subtype)) => (media_type.as_bytes(), subtype.as_bytes()),
-        None if part.media_type.is_empty() || part.subtype.is_empty() => (b"TEXT", b"PLAIN"),
+        None if is_unnamed(part) => (b"TEXT", b"PLAIN"),
         None => (&part.media_type, &part.subtype),
     };
     out.string(media_type).text(" ").string(subtype).text(" ");

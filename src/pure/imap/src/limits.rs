@@ -49,7 +49,7 @@ pub const HEADER_NAME: usize = 256;
 /// Nodes of one SEARCH program.
 pub const SEARCH_NODES: usize = 1000;
 /// Nesting of one SEARCH program: parentheses, NOT and OR alike.
-pub const SEARCH_DEPTH: usize = 16;
+pub const SEARCH_DEPTH: usize = 200;
 /// Bytes of one SEARCH string.
 pub const SEARCH_STRING: usize = 4 * 1024;
 /// Sort keys of one SORT.

@@ -188,13 +188,19 @@ fn status_name(item: StatusItem) -> &'static str {
     }
 }
 
-/// `* SEARCH ...` (RFC 3501 7.2.5, RFC 7162 3.1.5).
-pub fn search(out: &mut Out, numbers: &Ranges, modseq: Option<u64>) {
+/// The beginning of `* SEARCH`, before its numbers.
+pub fn search_begins(out: &mut Out) {
     out.text("* SEARCH");
-    for n in numbers.iter() {
-        out.text(" ").display(n);
-    }
-    if let Some(modseq) = modseq.filter(|_| !numbers.is_empty()) {
+}
+
+/// One number of it.
+pub fn search_number(out: &mut Out, number: u32) {
+    out.text(" ").display(number);
+}
+
+/// Its end; `(MODSEQ n)` (RFC 7162 3.1.5) only behind numbers.
+pub fn search_ends(out: &mut Out, modseq: Option<u64>) {
+    if let Some(modseq) = modseq {
         out.text(" (MODSEQ ").display(modseq).text(")");
     }
     out.end();
@@ -360,8 +366,13 @@ mod tests {
         assert!(tag.is_none());
         let tag = parse::tag_of(b"a x").unwrap();
         let found = Ranges::from_numbers([2, 3, 9]);
-        assert_eq!(written(|o| search(o, &found, Some(7))), "* SEARCH 2 3 9 (MODSEQ 7)\r\n");
-        assert_eq!(written(|o| search(o, &Ranges::new(), Some(7))), "* SEARCH\r\n");
+        let search = |o: &mut Out, modseq| {
+            search_begins(o);
+            found.iter().for_each(|number| search_number(o, number));
+            search_ends(o, modseq);
+        };
+        assert_eq!(written(|o| search(o, Some(7))), "* SEARCH 2 3 9 (MODSEQ 7)\r\n");
+        assert_eq!(written(|o| search(o, None)), "* SEARCH 2 3 9\r\n");
         let all = SearchReturn { min: true, max: true, all: true, count: true, save: false };
         assert_eq!(written(|o| esearch(o, &tag, true, all, &found, None)), "* ESEARCH (TAG \"a\") UID MIN 2 MAX 9 ALL 2:3,9 COUNT 3\r\n");
         assert_eq!(written(|o| esearch(o, &tag, false, all, &Ranges::new(), None)), "* ESEARCH (TAG \"a\") COUNT 0\r\n");

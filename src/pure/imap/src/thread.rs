@@ -200,9 +200,10 @@ impl<'r> Builder<'r> {
         let mut table: HashMap<&str, usize> = HashMap::new();
         for root in &roots {
             let Some(subject) = subject_of(self, *root) else { continue };
+            // 5.B: a message that is there gives way to one that is not, or as a reply to one that is none; a dummy to nobody.
             let better = table
                 .get(subject)
-                .is_none_or(|entry| (self.is_dummy(*root) && !self.is_dummy(*entry)) || (is_reply(self, *entry) && !is_reply(self, *root)));
+                .is_none_or(|entry| !self.is_dummy(*entry) && (self.is_dummy(*root) || (is_reply(self, *entry) && !is_reply(self, *root))));
             if better {
                 table.insert(subject, *root);
             }
@@ -293,6 +294,12 @@ impl Builder<'_> {
             {
                 // The old parent forgets it below, all at once.
                 self.link(parent, own);
+            }
+            if before.is_none()
+                && let Some(node) = self.nodes.get_mut(own)
+            {
+                // 1.B: or none. What put it below another was not told whole.
+                node.parent = None;
             }
         }
         let parents: Vec<Option<usize>> = self.nodes.iter().map(|node| node.parent).collect();
@@ -390,6 +397,20 @@ mod tests {
         assert_eq!(text(&references(&rows)), "* THREAD (1 2)((3)(4))");
         let rows = [row(1, "a", &[], "re:x"), row(2, "b", &[], "x"), row(3, "c", &["n"], "x"), row(4, "d", &["n"], "x")];
         assert_eq!(text(&references(&rows)), "* THREAD ((1)(2)(3)(4))");
+    }
+
+    /// RFC 5256 3 REFERENCES 1.B: who refers to nobody is below nobody, whatever others said.
+    #[test]
+    fn a_message_without_references_is_a_root() {
+        let rows = [row(1, "c", &["a", "m"], ""), row(2, "m", &[], ""), row(3, "a", &[], "")];
+        assert_eq!(text(&references(&rows)), "* THREAD (2 1)(3)");
+    }
+
+    /// 5.B: a dummy keeps its subject, also when what is below it are replies.
+    #[test]
+    fn a_dummy_gives_way_to_nobody() {
+        let rows = [row(1, "a", &["m"], "re:x"), row(2, "b", &["m"], "re:x"), row(3, "c", &[], "x")];
+        assert_eq!(text(&references(&rows)), "* THREAD ((1)(2)(3))");
     }
 
     /// A thread that is preferred to one before it, for its subject, and comes under a new top with it: found by fuzzing.

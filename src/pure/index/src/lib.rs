@@ -102,13 +102,15 @@ pub struct MessageIndex {
     pub search: SearchText,
     /// `Message-ID` without its brackets, if well-formed.
     pub message_id: Option<String>,
-    /// `References` then `In-Reply-To`, without brackets, oldest first, at most [`MAX_REFERENCES`].
+    /// `References`, or without any the first of `In-Reply-To`, without brackets, oldest first, at most [`MAX_REFERENCES`].
     #[serde(deserialize_with = "bounded::<_, _, MAX_REFERENCES>")]
     pub references: Vec<String>,
     /// The subject without reply and forward marks (RFC 5256 2.1), decoded and folded.
     pub base_subject: String,
     /// `Date` as seconds since 1970 UTC, if it can be read.
     pub sent_at: Option<i64>,
+    /// How many seconds east of UTC the clock of `Date` was: its day is what SEARCH asks for (RFC 9051 6.4.4).
+    pub sent_zone: i32,
     /// Whether a part is an attachment (RFC 8621 4.1.4 hasAttachment).
     pub has_attachment: bool,
     /// The first bytes of the text, for a list of messages (RFC 8621 4.1.4 preview), at most 256 characters.

@@ -4,8 +4,9 @@ use crate::cursor::Cursor;
 
 const MONTHS: [&[u8]; 12] = [b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
 
-/// Seconds since 1970-01-01 UTC of an unfolded date-time; none if it cannot be read. The day of the week is not compared.
-pub fn parse(value: &[u8]) -> Option<i64> {
+/// Seconds since 1970-01-01 UTC of an unfolded date-time, and how many seconds east of UTC its clock was; none if it cannot be read. The day of
+/// the week is not compared.
+pub fn parse(value: &[u8]) -> Option<(i64, i32)> {
     let mut cursor = Cursor::new(value);
     cursor.skip_cfws();
     let day_name = cursor.take_while(|b| b.is_ascii_alphabetic());
@@ -36,7 +37,7 @@ pub fn parse(value: &[u8]) -> Option<i64> {
         return None;
     }
     let days = days(year, i64::try_from(month).ok()? + 1, day)?;
-    Some(days * 86_400 + hour * 3_600 + minute * 60 + second - zone)
+    Some((days * 86_400 + hour * 3_600 + minute * 60 + second - zone, i32::try_from(zone).ok()?))
 }
 
 fn number(cursor: &mut Cursor<'_>, min: usize, max: usize) -> Option<i64> {
@@ -121,7 +122,15 @@ mod tests {
             ("1 Jan 126 00:00:00 Z", 1_767_225_600),
             ("1 January 2026 00:00", 1_767_225_600),
         ] {
-            assert_eq!(parse(given.as_bytes()), Some(expected), "{given}");
+            assert_eq!(parse(given.as_bytes()).map(|(seconds, _)| seconds), Some(expected), "{given}");
+        }
+    }
+
+    #[test]
+    fn zones() {
+        for (given, expected) in [("+0530", 19_800), ("-0330", -12_600), ("PDT", -25_200), ("GMT", 0), ("", 0)] {
+            let (seconds, zone) = parse(format!("Fri, 21 Nov 1997 23:55 {given}").as_bytes()).unwrap();
+            assert_eq!((seconds + i64::from(zone), zone), (880_156_500, expected), "{given}");
         }
     }
 

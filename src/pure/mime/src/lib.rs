@@ -50,13 +50,15 @@ pub fn index(message: &[u8]) -> MessageIndex {
     let value = |name| header.get(name).map(unfold).unwrap_or_default();
     let (search, preview) = text::read(message, &header, &parts);
     let has_attachment = text::has_attachment(&parts);
+    let sent = header.get(Name::Date).and_then(|raw| date::parse(&unfold(raw)));
     MessageIndex {
         envelope,
         search,
         message_id: reference::identifiers(&value(Name::MessageId)).next(),
         references: reference::references(&value(Name::References), &value(Name::InReplyTo)),
         base_subject: subject::base(&value(Name::Subject)),
-        sent_at: header.get(Name::Date).and_then(|raw| date::parse(&unfold(raw))),
+        sent_at: sent.map(|(seconds, _)| seconds),
+        sent_zone: sent.map_or(0, |(_, zone)| zone),
         has_attachment,
         preview,
         identity: identity::read(message, &header),

@@ -9,7 +9,7 @@
 use crate::{
     boxes::Boxes,
     error::{Result, StoreError},
-    limits::{GARBAGE_GRACE, MAX_ACCOUNT_KEYWORDS, MAX_GARBAGE, NUMBERS_LEFT_OUT, PAGE_CACHE_KIB, STATEMENTS, WAL_BACKSTOP_PAGES},
+    limits::{MAX_ACCOUNT_KEYWORDS, MAX_LOST, NUMBERS_LEFT_OUT, PAGE_CACHE_KIB, STATEMENTS, WAL_BACKSTOP_PAGES},
     schema,
     segment::{self, Body, Segments},
     store::lost,
@@ -85,12 +85,12 @@ pub(crate) struct State {
 
 /// What the running transaction has done so far.
 #[derive(Debug, Default)]
-struct Running {
+pub(crate) struct Running {
     modseq: Option<i64>,
     live: BTreeMap<u32, i64>,
     files: BTreeMap<u32, Arc<File>>,
     new_file: bool,
-    garbage: (u64, u64),
+    pub(crate) garbage: (u64, u64),
     news: News,
 }
 
@@ -116,13 +116,15 @@ pub(crate) struct Account {
     path: PathBuf,
     dir: Arc<File>,
     log: Option<Arc<File>>,
-    running: Running,
+    pub(crate) running: Running,
     pub(crate) news: News,
     dirty: Dirty,
     /// Rows and bytes in `garbage`.
     pub(crate) garbage: (u64, u64),
     /// Settled delivery ids that are still in the database, at most.
     pub(crate) settled_slack: u32,
+    /// Modification sequences that clients may have seen and the disk never had: above the first, up to the second.
+    lost: Vec<(i64, i64)>,
     /// The memory no longer agrees with the database: close it.
     pub(crate) broken: bool,
 }
@@ -167,6 +169,7 @@ impl Account {
             dirty: Dirty::default(),
             garbage: (0, 0),
             settled_slack: 0,
+            lost: Vec::new(),
             broken: false,
         };
         account.load()?;
@@ -214,6 +217,8 @@ impl Account {
             let name: String = row.get(0)?;
             self.keywords.push(Text::new(name).map_err(|_| StoreError::Damaged("a keyword"))?);
         }
+        let mut statement = self.db.prepare_cached("SELECT first, last FROM lost ORDER BY first")?;
+        self.lost = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
         Ok(())
     }
 
@@ -267,10 +272,18 @@ impl Account {
     }
 
     /// After a power cut, the newest UIDs and modification sequences that clients saw may not have reached the disk. None of them may be
-    /// given again to something else, so some are left out.
+    /// given again to something else, so some are left out. A client that comes with one of them has to be told everything.
     fn skip_numbers(&mut self, boot: Option<u64>) -> Result<()> {
         self.state.boot = boot.map_or(0, stored);
+        let last_kept = self.state.modseq;
         self.state.modseq = self.state.modseq.saturating_add(i64::from(NUMBERS_LEFT_OUT));
+        self.lost.push((last_kept, self.state.modseq));
+        let forgotten = self.lost.len().saturating_sub(MAX_LOST);
+        self.lost.drain(..forgotten);
+        self.db.execute("DELETE FROM lost", [])?;
+        for (first, last) in &self.lost {
+            self.db.execute("INSERT INTO lost(first, last) VALUES(?, ?)", [first, last])?;
+        }
         self.state.next_email = self.state.next_email.saturating_add(i64::from(NUMBERS_LEFT_OUT));
         self.boxes.skip_uids(NUMBERS_LEFT_OUT);
         Ok(())
@@ -385,7 +398,7 @@ impl Account {
         Ok(self.log.clone())
     }
 
-    fn sync_log(&mut self) -> io::Result<()> {
+    pub(crate) fn sync_log(&mut self) -> io::Result<()> {
         if let Some(log) = self.log()? {
             // An error is told once: whoever syncs this file later would not hear of it.
             rustix::fs::fdatasync(&*log).unwrap_or_else(|error| lost(&error.into()));
@@ -410,6 +423,11 @@ impl Account {
     pub(crate) fn checkpoint(&mut self) -> Result<()> {
         let done = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).optional().map_err(StoreError::from);
         done.map(drop).inspect_err(StoreError::end_if_a_sync_failed)
+    }
+
+    /// Whether a client that knows the state of this modification sequence knows what a power cut took back.
+    pub(crate) fn was_lost(&self, since: i64) -> bool {
+        self.lost.iter().any(|(first, last)| *first < since && since <= *last)
     }
 
     /// The modification sequence of the running transaction; all its changes have the same.
@@ -452,66 +470,6 @@ impl Account {
     pub(crate) fn live(&mut self, segment: u32, change: i64) {
         let live = self.running.live.entry(segment).or_default();
         *live = live.saturating_add(change);
-    }
-
-    /// Notes bytes nobody refers to any more; they are released once that is on disk and no session can be reading them.
-    pub(crate) fn discard(&mut self, segment: u32, offset: u64, len: u64, now: i64) -> Result<()> {
-        self.live(segment, -1);
-        if len == 0 {
-            // Of no bytes, as none is stored any more: the next message is at the same place.
-            return Ok(());
-        }
-        self.db
-            .prepare_cached("INSERT INTO garbage(segment, offset, len, since) VALUES(?, ?, ?, ?)")?
-            .execute(params![segment, offset, len, now])?;
-        self.running.garbage.0 = self.running.garbage.0.saturating_add(1);
-        self.running.garbage.1 = self.running.garbage.1.saturating_add(len);
-        Ok(())
-    }
-
-    /// Until when expunged bytes may be released: all of them when no session can be reading them, or when they are too many.
-    pub(crate) fn release_until(&self, now: i64, alone: bool) -> i64 {
-        if alone || self.garbage.1 > MAX_GARBAGE { i64::MAX } else { now.saturating_sub(GARBAGE_GRACE) }
-    }
-
-    /// Releases the bytes of messages expunged at or before `until`.
-    pub(crate) fn release(&mut self, until: i64) -> Result<()> {
-        if self.garbage.0 == 0 {
-            return Ok(());
-        }
-        // First the removals must be safe: a power cut may not bring back a message whose bytes are gone.
-        self.sync_log()?;
-        let rows: Vec<(u32, u64, u64)> = {
-            let mut statement =
-                self.db.prepare_cached("SELECT segment, offset, len FROM garbage WHERE since <= ? ORDER BY segment, offset")?;
-            statement.query_map([until], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect::<rusqlite::Result<_>>()?
-        };
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let mut holes: Vec<(u32, u64, u64)> = Vec::new();
-        for (segment, offset, len) in rows {
-            match holes.last_mut() {
-                Some(last) if last.0 == segment && last.1.saturating_add(last.2) == offset => last.2 = last.2.saturating_add(len),
-                _ => holes.push((segment, offset, len)),
-            }
-        }
-        for (segment, offset, len) in holes.iter().filter(|hole| hole.2 > 0) {
-            self.segments.punch(*segment, *offset, *len)?;
-        }
-        let empty: Vec<u32> = self.write(|account| {
-            account.db.prepare_cached("DELETE FROM garbage WHERE since <= ?")?.execute([until])?;
-            let mut statement = account.db.prepare_cached(
-                "DELETE FROM segment WHERE live = 0 AND id != ? AND NOT EXISTS (SELECT 1 FROM garbage WHERE segment = segment.id) RETURNING id",
-            )?;
-            Ok(statement.query_map([account.state.segment], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
-        })?;
-        for segment in empty {
-            self.segments.unlink(segment)?;
-        }
-        self.garbage =
-            self.db.query_row("SELECT count(*), coalesce(sum(len), 0) FROM garbage", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(())
     }
 
     /// The stored form of keywords: ascending numbers, two bytes each; none for none.

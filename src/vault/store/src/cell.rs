@@ -1,5 +1,6 @@
 //! One account as the whole process knows it, open or not: its lock, its waiting deliveries, its sessions, and what is not yet on disk.
 //!
+//! * Sessions take turns before they take the lock: of those who wait for one account, none holds a thread.
 //! * Whoever lets go of the lock delivers what has come to wait meanwhile: no delivery waits for anything but the transaction before it,
 //!   and those that wait together share one.
 //! * Lock order: the account, then `waiting`, `listeners`, `dirty`, the store's maps. None is held across an await.
@@ -8,7 +9,8 @@ use crate::{
     account::{Account, Dirty, News},
     deliver::Waiting,
     error::Result,
-    limits::{MAX_BATCH, WAL_CHECKPOINT, WAL_TIDY},
+    garbage::Readers,
+    limits::{FEED_PAUSE, MAX_BATCH, TOO_MUCH_GARBAGE, WAL_CHECKPOINT, WAL_TIDY},
     store::Store,
 };
 use pure_addr::AccountId;
@@ -26,6 +28,7 @@ use wire::edge::store_deliver::Response;
 pub(crate) struct Cell {
     pub(crate) id: AccountId,
     account: Mutex<Option<Account>>,
+    turn: tokio::sync::Mutex<()>,
     waiting: Mutex<Vec<Waiting>>,
     listeners: Mutex<Vec<Arc<Listener>>>,
     dirty: Mutex<Dirty>,
@@ -50,6 +53,8 @@ pub(crate) struct Listener {
     pub(crate) changed: AtomicU64,
     /// Number of the open mailbox that is no more; 0 for none.
     pub(crate) gone: AtomicU32,
+    /// Since when it may be sending bodies, in the store's seconds; 0 when it sends none.
+    pub(crate) reading: AtomicI64,
     pub(crate) wake: Notify,
     /// The session is over.
     pub(crate) end: Notify,
@@ -88,6 +93,7 @@ impl Cell {
         Self {
             id,
             account: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
             waiting: Mutex::default(),
             listeners: Mutex::default(),
             dirty: Mutex::default(),
@@ -99,6 +105,19 @@ impl Cell {
             feeding: AtomicBool::new(false),
             last_used: AtomicU64::new(0),
         }
+    }
+
+    /// What a session wants, when its turn has come: those who wait hold no thread, and other accounts go on.
+    pub(crate) async fn in_turn<T>(
+        self: &Arc<Self>,
+        store: &Arc<Store>,
+        own: Own<'_>,
+        long: bool,
+        work: impl FnOnce(&mut Account) -> Result<T>,
+    ) -> Result<T> {
+        let _turn = self.turn.lock().await;
+        let now = || self.with(store, Some(own), work);
+        if long { blocking(now) } else { now() }
     }
 
     /// Does something with the account, opening it if need be; then tells the other sessions.
@@ -291,22 +310,31 @@ impl Cell {
         self.drain(store);
     }
 
-    /// Has the text index fed in the background.
+    /// Has the text index fed in the background until it knows everything, between what others do with the account.
     pub(crate) fn feed_soon(self: &Arc<Self>, store: &Arc<Store>) {
-        if let Ok(runtime) = Handle::try_current()
-            && !self.feeding.swap(true, Ordering::Relaxed)
-        {
-            let (cell, store) = (self.clone(), store.clone());
-            drop(runtime.spawn_blocking(move || cell.feed(&store)));
+        if self.feeding.swap(true, Ordering::Relaxed) {
+            return;
         }
+        let (cell, store) = (self.clone(), store.clone());
+        tokio::spawn(async move {
+            let mut begun = false;
+            loop {
+                let (cell, store) = (cell.clone(), store.clone());
+                match tokio::task::spawn_blocking(move || cell.feed(&store, begun)).await {
+                    Ok(true) => tokio::time::sleep(FEED_PAUSE).await,
+                    Ok(false) | Err(_) => break,
+                }
+                begun = true;
+            }
+            cell.feeding.store(false, Ordering::Relaxed);
+        });
     }
 
-    /// Feeds the text index of an open account, step by step, until it is done or somebody else wants the account.
-    pub(crate) fn feed(self: &Arc<Self>, store: &Arc<Store>) {
-        let mut begun = false;
+    /// Feeds the text index of an open account, step by step, until it is done or somebody else wants the account; true for the latter.
+    pub(crate) fn feed(self: &Arc<Self>, store: &Arc<Store>, mut begun: bool) -> bool {
         loop {
             let more = {
-                let Some(mut guard) = try_lock(&self.account) else { break };
+                let Some(mut guard) = try_lock(&self.account) else { return true };
                 let account = guard.as_mut().filter(|account| begun || account.wants_feed());
                 let result = account.map_or(Ok(false), Account::feed);
                 begun = true;
@@ -319,10 +347,9 @@ impl Cell {
             let wanted = !lock(&self.waiting).is_empty();
             self.drain(store);
             if !more || wanted {
-                break;
+                return more;
             }
         }
-        self.feeding.store(false, Ordering::Relaxed);
     }
 
     /// Closes the account if nobody uses it now.
@@ -353,15 +380,32 @@ impl Cell {
         true
     }
 
-    /// Releases the bytes of messages expunged at or before `until`.
+    /// Who may be sending bodies; all of them are ended if there is no other way.
+    fn readers(&self, end: bool) -> Readers {
+        let listeners = lock(&self.listeners);
+        let reading = |listener: &&Arc<Listener>| listener.reading.load(Ordering::Acquire) != 0;
+        if end {
+            for listener in listeners.iter().filter(reading) {
+                tracing::warn!(account = %self.id, "a session that reads is ended: too many expunged bytes wait for it");
+                listener.end.notify_one();
+            }
+        }
+        match listeners.iter().filter(reading).map(|listener| listener.reading.load(Ordering::Acquire)).min() {
+            _ if listeners.is_empty() => Readers::Nobody,
+            Some(began) => Readers::Since(began),
+            None => Readers::Idle,
+        }
+    }
+
+    /// Releases the bytes of messages expunged long enough ago.
     pub(crate) fn release(self: &Arc<Self>, store: &Arc<Store>, now: i64) {
-        let due = {
+        let garbage = {
             let Some(guard) = try_lock(&self.account) else { return };
-            guard.as_ref().is_some_and(|account| account.garbage.0 > 0)
+            guard.as_ref().map_or((0, 0), |account| account.garbage)
         };
-        if due {
-            let alone = lock(&self.listeners).is_empty();
-            let result = self.with(store, None, |account| account.release(account.release_until(now, alone)));
+        if garbage.0 > 0 {
+            let readers = self.readers(garbage.1 > TOO_MUCH_GARBAGE);
+            let result = self.with(store, None, |account| account.release(account.release_until(now, readers)));
             if let Err(error) = result {
                 tracing::error!(account = %self.id, %error, "expunged bytes could not be released");
             }
@@ -385,5 +429,41 @@ impl Cell {
         // Each keeps it until it looks.
         listeners.iter().for_each(|listener| listener.end.notify_one());
         listeners.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Options;
+    use std::{sync::mpsc, time::Duration};
+    use wire::{Client, edge::store_deliver::Life};
+
+    /// Attack class SLOW: however many sessions wait for an account that is busy, others are served.
+    #[test]
+    fn those_who_wait_for_an_account_hold_up_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new(1024, Life(1), Some(1), Client::new(dir.path().join("scan")));
+        let store = Store::open(dir.path(), options).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).max_blocking_threads(2).enable_all().build().unwrap();
+        let session = |account: u64, done: mpsc::Sender<()>| {
+            let store = store.clone();
+            runtime.spawn(async move {
+                let (cell, listener) = (store.cell(AccountId::new(account).unwrap()), Arc::new(Listener::default()));
+                let own = Own { listener: &listener, told: None };
+                cell.in_turn(&store, own, true, |_| Ok(())).await.unwrap();
+                done.send(()).unwrap();
+            })
+        };
+        let busy = store.cell(AccountId::new(1).unwrap());
+        let held = lock(&busy.account);
+        let (waiting, waited) = mpsc::channel();
+        (0..8).for_each(|_| drop(session(1, waiting.clone())));
+        let (other, served) = mpsc::channel();
+        drop(session(2, other));
+        served.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(waited.try_recv().is_err());
+        drop(held);
+        (0..8).for_each(|_| waited.recv_timeout(Duration::from_secs(60)).unwrap());
     }
 }

@@ -161,7 +161,7 @@ impl Account {
             Err(_) => self.boxes.target(&MailboxName::inbox()).map_err(|_| StoreError::Damaged("no INBOX"))?,
         };
         let email = self.insert_email(&waiting.body, &waiting.prepared)?;
-        match self.insert_message(mailbox, email, 0, None, waiting.received_at, waiting.prepared.sent_at, size) {
+        match self.insert_message(mailbox, email, 0, None, waiting.prepared.dates(waiting.received_at), size) {
             Ok(_uid) => Ok(Response::Delivered(life)),
             Err(StoreError::Refused(Refusal::Limit)) => Err(StoreError::Damaged("no UID is left")),
             Err(error) => Err(error),

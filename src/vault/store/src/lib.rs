@@ -30,6 +30,7 @@ mod cell;
 mod deliver;
 mod error;
 mod fetch;
+mod garbage;
 mod grant;
 pub mod limits;
 mod messages;

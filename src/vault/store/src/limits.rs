@@ -33,8 +33,10 @@ pub const COPY_PIECE: usize = 256 * 1024;
 pub const MAX_READERS: usize = 64;
 /// Seconds between an expunge and the release of the bytes: a session may still be sending them.
 pub const GARBAGE_GRACE: i64 = 15 * 60;
-/// Bytes of garbage that are released at once, so that appending and expunging in turn cannot fill the disk.
+/// Bytes of garbage that are released at once, but for those that a session may be sending.
 pub const MAX_GARBAGE: u64 = 256 * 1024 * 1024;
+/// Bytes of garbage at which sessions that read end, so that appending, reading and expunging in turn cannot fill the disk.
+pub const TOO_MUCH_GARBAGE: u64 = 4 * MAX_GARBAGE;
 
 /// Deliveries in one transaction.
 pub const MAX_BATCH: usize = 256;
@@ -80,6 +82,8 @@ pub const SEARCH_TEXT_STEP: usize = 256;
 pub const MIN_BACKLOG: i64 = 256;
 /// Messages added to the text index in one transaction, while the account is locked.
 pub const FEED_MESSAGES: usize = 64;
+/// How long the index is left alone when somebody else wants the account.
+pub const FEED_PAUSE: Duration = Duration::from_millis(5);
 /// Bytes of text after which such a transaction ends.
 pub const FEED_BYTES: usize = 256 * 1024;
 /// Trigrams of one query.
@@ -97,3 +101,5 @@ pub const CHANGE_STEP: usize = 4_096;
 
 /// UIDs and modification sequences that are left out after another start of the machine; more than can be given between two syncs.
 pub const NUMBERS_LEFT_OUT: u32 = 65_536;
+/// Starts of the machine of which it is known which modification sequences were left out.
+pub const MAX_LOST: usize = 32;

@@ -26,12 +26,20 @@ struct Member {
     system: u8,
     keywords: Option<Vec<u8>>,
     modseq: i64,
-    received_at: i64,
-    sent_at: Option<i64>,
+    dates: Dates,
     size: u64,
 }
 
-const MEMBER: &str = "SELECT uid, email, system, keywords, modseq, received_at, sent_at, size FROM message";
+/// When a message came, and when it says that it was written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dates {
+    pub(crate) received_at: i64,
+    pub(crate) sent_at: Option<i64>,
+    /// Seconds east of UTC.
+    pub(crate) sent_zone: i32,
+}
+
+const MEMBER: &str = "SELECT uid, email, system, keywords, modseq, received_at, sent_at, sent_zone, size FROM message";
 
 impl Member {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -41,25 +49,37 @@ impl Member {
             system: row.get(2)?,
             keywords: row.get(3)?,
             modseq: row.get(4)?,
-            received_at: row.get(5)?,
-            sent_at: row.get(6)?,
-            size: row.get(7)?,
+            dates: Dates { received_at: row.get(5)?, sent_at: row.get(6)?, sent_zone: row.get(7)? },
+            size: row.get(8)?,
         })
     }
 }
 
-/// A message whose flags changed.
+/// A message whose flags changed, or were looked at under UNCHANGEDSINCE.
 #[derive(Debug)]
 pub(crate) struct Changed {
     pub(crate) uid: u32,
     pub(crate) system: u8,
     pub(crate) keywords: Option<Vec<u8>>,
+    /// Its modification sequence before and now; the same when nothing changed.
+    pub(crate) modseq: (i64, i64),
 }
 
-/// What SetFlags did.
+/// What SetFlags shall do.
+#[derive(Debug)]
+pub(crate) struct FlagsToSet<'a> {
+    pub(crate) how: FlagChange,
+    pub(crate) system: SystemFlags,
+    pub(crate) keywords: &'a [Text<64>],
+    pub(crate) unchanged_since: Option<i64>,
+}
+
+/// What one step of SetFlags did.
 #[derive(Debug, Default)]
 pub(crate) struct FlagsSet {
-    pub(crate) modseq: i64,
+    looked_at: usize,
+    /// Where the next step begins; none after the last.
+    pub(crate) next: Option<u32>,
     pub(crate) changed: Vec<Changed>,
     /// Kept back by UNCHANGEDSINCE.
     pub(crate) modified: Vec<UidRange>,
@@ -133,15 +153,13 @@ impl Account {
     }
 
     /// Puts an email into a mailbox; its room has been reserved and its use is counted. Returns its UID.
-    #[expect(clippy::too_many_arguments, reason = "the columns of one row")]
     pub(crate) fn insert_message(
         &mut self,
         mailbox: u32,
         email: i64,
         system: u8,
         keywords: Option<&[u8]>,
-        received_at: i64,
-        sent_at: Option<i64>,
+        dates: Dates,
         size: u64,
     ) -> Result<u32> {
         let modseq = self.modseq()?;
@@ -154,16 +172,17 @@ impl Account {
         row.deleted = row.deleted.saturating_add(u32::from(has(system, SystemFlags::DELETED)));
         row.size = row.size.saturating_add(size);
         row.highest_modseq = modseq;
-        self.db.prepare_cached("INSERT INTO message VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(params![
+        self.db.prepare_cached("INSERT INTO message VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(params![
             mailbox,
             uid,
             email,
             system,
             keywords,
             modseq,
-            received_at,
-            sent_at,
-            size
+            dates.received_at,
+            dates.sent_at,
+            size,
+            dates.sent_zone
         ])?;
         self.changed(mailbox);
         Ok(uid)
@@ -192,49 +211,69 @@ impl Account {
         Ok(())
     }
 
-    /// Changes flags. Messages that have them already are not touched, and keep their modification sequence (RFC 7162 3.1).
-    pub(crate) fn set_flags(
-        &mut self,
-        mailbox: u32,
-        ranges: &[UidRange],
-        change: FlagChange,
-        system: SystemFlags,
-        keywords: &[Text<64>],
-        unchanged_since: Option<i64>,
-    ) -> Result<FlagsSet> {
+    /// Changes flags, of as many messages as one step takes from `first` on. Messages that have them already are not touched, and keep their
+    /// modification sequence (RFC 7162 3.1).
+    pub(crate) fn set_flags(&mut self, mailbox: u32, first: u32, ranges: &[UidRange], change: &FlagsToSet<'_>) -> Result<FlagsSet> {
         self.boxes.get(mailbox)?;
-        let system = SystemFlags(system.0 & SYSTEM_FLAGS);
+        let system = SystemFlags(change.system.0 & SYSTEM_FLAGS);
+        let ranges = uids::intersect(ranges, &[UidRange { first, last: u32::MAX }]);
         self.write(|account| {
-            let given = match change {
+            let given = match change.how {
                 // What nobody has set needs no number to be removed.
-                FlagChange::Remove => keywords.iter().filter_map(|k| account.keyword_number(k.as_str())).collect(),
-                _ => unpack(account.keyword_numbers(keywords)?.as_deref()).collect::<BTreeSet<u16>>(),
+                FlagChange::Remove => change.keywords.iter().filter_map(|k| account.keyword_number(k.as_str())).collect(),
+                _ => unpack(account.keyword_numbers(change.keywords)?.as_deref()).collect::<BTreeSet<u16>>(),
             };
             let mut set = FlagsSet::default();
-            account.each_member(mailbox, ranges, |account, member| {
-                if unchanged_since.is_some_and(|since| member.modseq > since) {
-                    uids::push(&mut set.modified, member.uid);
-                    return Ok(());
+            for range in ranges {
+                let members = account.members(mailbox, range)?;
+                let looked_at = members.len();
+                for member in members {
+                    set.next = member.uid.checked_add(1);
+                    account.set_flags_of(mailbox, member, change, system, &given, &mut set)?;
                 }
-                let old: BTreeSet<u16> = unpack(member.keywords.as_deref()).collect();
-                let (new_system, new) = match change {
-                    FlagChange::Add => (SystemFlags(member.system).union(system), old.union(&given).copied().collect()),
-                    FlagChange::Remove => (SystemFlags(member.system).without(system), old.difference(&given).copied().collect()),
-                    FlagChange::Replace => (system, given.clone()),
-                };
-                let keywords = pack(&new)?;
-                if new_system.0 != member.system || keywords != member.keywords {
-                    account.update_flags(mailbox, &member, new_system.0, keywords.as_deref())?;
-                    set.changed.push(Changed { uid: member.uid, system: new_system.0, keywords });
+                set.looked_at = set.looked_at.saturating_add(looked_at);
+                if set.looked_at >= CHANGE_STEP {
+                    return Ok(set);
                 }
-                Ok(())
-            })?;
-            set.modseq = account.state.modseq;
+            }
+            set.next = None;
             Ok(set)
         })
     }
 
-    fn update_flags(&mut self, mailbox: u32, member: &Member, system: u8, keywords: Option<&[u8]>) -> Result<()> {
+    fn set_flags_of(
+        &mut self,
+        mailbox: u32,
+        member: Member,
+        change: &FlagsToSet<'_>,
+        system: SystemFlags,
+        given: &BTreeSet<u16>,
+        set: &mut FlagsSet,
+    ) -> Result<()> {
+        if change.unchanged_since.is_some_and(|since| member.modseq > since) {
+            uids::push(&mut set.modified, member.uid);
+            return Ok(());
+        }
+        let old: BTreeSet<u16> = unpack(member.keywords.as_deref()).collect();
+        let (new_system, new) = match change.how {
+            FlagChange::Add => (SystemFlags(member.system).union(system), old.union(given).copied().collect()),
+            FlagChange::Remove => (SystemFlags(member.system).without(system), old.difference(given).copied().collect()),
+            FlagChange::Replace => (system, given.clone()),
+        };
+        let keywords = pack(&new)?;
+        let modseq = if new_system.0 != member.system || keywords != member.keywords {
+            self.update_flags(mailbox, &member, new_system.0, keywords.as_deref())?
+        } else if change.unchanged_since.is_some() {
+            // RFC 7162 3.1.3: the modseq is told even when nothing changed.
+            member.modseq
+        } else {
+            return Ok(());
+        };
+        set.changed.push(Changed { uid: member.uid, system: new_system.0, keywords, modseq: (member.modseq, modseq) });
+        Ok(())
+    }
+
+    fn update_flags(&mut self, mailbox: u32, member: &Member, system: u8, keywords: Option<&[u8]>) -> Result<i64> {
         let modseq = self.modseq()?;
         self.db
             .prepare_cached("UPDATE message SET system = ?, keywords = ?, modseq = ? WHERE mailbox = ? AND uid = ?")?
@@ -245,7 +284,7 @@ impl Account {
         row.deleted = count(row.deleted, has(member.system, SystemFlags::DELETED), has(system, SystemFlags::DELETED));
         row.highest_modseq = modseq;
         self.changed(mailbox);
-        Ok(())
+        Ok(modseq)
     }
 
     /// Removes the messages with `\Deleted` among these UIDs; returns which.
@@ -396,8 +435,7 @@ impl Account {
                 account.reserve(member.size, quota)?;
             }
             let keywords = member.keywords.as_deref();
-            let uid =
-                account.insert_message(target, member.email, member.system, keywords, member.received_at, member.sent_at, member.size)?;
+            let uid = account.insert_message(target, member.email, member.system, keywords, member.dates, member.size)?;
             if !r#move {
                 account.db.prepare_cached("UPDATE email SET uses = uses + 1 WHERE id = ?")?.execute([member.email])?;
             }
@@ -427,9 +465,12 @@ impl Account {
         Ok(out)
     }
 
-    /// The UIDs of messages that came or changed after a modification sequence.
+    /// The UIDs of messages that came or changed after a modification sequence; all of them when that is one that a power cut took back.
     pub(crate) fn changed_since(&self, mailbox: u32, since: i64) -> Result<Vec<UidRange>> {
         let row = self.boxes.get(mailbox)?;
+        if self.was_lost(since) {
+            return self.uids(mailbox);
+        }
         if row.highest_modseq <= since {
             return Ok(Vec::new());
         }
@@ -438,13 +479,14 @@ impl Account {
         Ok(uids::collect(found))
     }
 
-    /// The UIDs that vanished after a modification sequence; when that is too long ago, every one that is not there.
+    /// The UIDs that vanished after a modification sequence; when that is too long ago, or a power cut took it back, every one that is not there.
     pub(crate) fn vanished_since(&self, mailbox: u32, since: i64) -> Result<Vec<UidRange>> {
         let row = self.boxes.get(mailbox)?;
-        if row.highest_modseq <= since {
+        let lost = self.was_lost(since);
+        if row.highest_modseq <= since && !lost {
             return Ok(Vec::new());
         }
-        if since < row.vanished_floor {
+        if since < row.vanished_floor || lost {
             return Ok(uids::complement(&self.uids(mailbox)?, row.uid_next));
         }
         let mut statement = self.db.prepare_cached("SELECT first, last FROM vanished WHERE mailbox = ? AND modseq > ?")?;

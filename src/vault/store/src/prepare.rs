@@ -1,6 +1,9 @@
 //! A message index as the store keeps it: checked against the message, cut to its limits, encoded. Done before the account is locked.
 
-use crate::limits::{CUT_ADDRESSES, CUT_STRING, MAX_ENVELOPE, MAX_PREVIEW, MAX_SORT_STRING, MAX_STRUCTURE};
+use crate::{
+    limits::{CUT_ADDRESSES, CUT_STRING, MAX_ENVELOPE, MAX_PREVIEW, MAX_SORT_STRING, MAX_STRUCTURE},
+    messages::Dates,
+};
 use pure_index::{Envelope, EnvelopeAddress, MAX_REFERENCES, MAX_SEARCH_HEADER, MAX_SEARCH_TEXT, MessageIndex, Structure, fold};
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};
@@ -20,6 +23,7 @@ pub(crate) struct Prepared {
     /// One for each message identifier, together with the base subject (RFC 8621 3).
     pub(crate) threads: Vec<i64>,
     pub(crate) sent_at: Option<i64>,
+    pub(crate) sent_zone: i32,
 }
 
 /// The index is not one of this message.
@@ -52,7 +56,13 @@ impl Prepared {
             headers: headers(&index.search.headers),
             text: cut(index.search.body, MAX_SEARCH_TEXT),
             sent_at: index.sent_at,
+            sent_zone: index.sent_zone,
         })
+    }
+
+    /// With the time at which the message came.
+    pub(crate) fn dates(&self, received_at: i64) -> Dates {
+        Dates { received_at, sent_at: self.sent_at, sent_zone: self.sent_zone }
     }
 }
 

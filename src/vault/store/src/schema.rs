@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use wire::{decode, edge::store_session::SortKeys};
 
 /// Each entry leads from its index to the next version. Never edit one that was released.
-const MIGRATIONS: &[&str] = &[V1, V2, V3];
+const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5];
 
 /// Small fixed values stand beside flags in `message`, so that FAST, mbsync and most searches never touch `email`.
 const V1: &str = "
@@ -100,6 +100,12 @@ const V2: &str = "ALTER TABLE state ADD COLUMN indexed_email INTEGER NOT NULL DE
 
 /// How many emails have a key: its row goes with the last of them.
 const V3: &str = "ALTER TABLE thread_ref ADD COLUMN uses INTEGER NOT NULL DEFAULT 0;";
+
+/// Modification sequences that were left out after other starts of the machine: above `first`, up to `last`.
+const V4: &str = "CREATE TABLE lost(first INTEGER PRIMARY KEY, last INTEGER NOT NULL) STRICT;";
+
+/// Seconds east of UTC of the clock by which a message was sent; those from before count as sent in UTC.
+const V5: &str = "ALTER TABLE message ADD COLUMN sent_zone INTEGER NOT NULL DEFAULT 0;";
 
 /// The version from which on `thread_ref` is counted.
 const COUNTED: i64 = 3;

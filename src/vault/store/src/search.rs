@@ -248,6 +248,7 @@ struct Facts<'a> {
     keywords: Option<&'a [u8]>,
     modseq: u64,
     received_at: i64,
+    /// By the clock of whoever wrote it: its day counts, wherever that was (RFC 9051 6.4.4).
     sent_at: Option<i64>,
     size: u64,
 }
@@ -310,7 +311,7 @@ impl Account {
         let at = program.within.partition_point(|r| r.last < first);
         let Some(range) = program.within.get(at).copied() else { return Ok(None) };
         let mut statement = self.db.prepare_cached(
-            "SELECT uid, email, system, keywords, modseq, received_at, sent_at, size FROM message
+            "SELECT uid, email, system, keywords, modseq, received_at, sent_at + sent_zone, size FROM message
              WHERE mailbox = ? AND uid BETWEEN ? AND ? ORDER BY uid LIMIT ?",
         )?;
         let limit = i64::try_from(SEARCH_STEP).unwrap_or(i64::MAX);

@@ -4,11 +4,11 @@
 
 use crate::{
     account::Account,
-    cell::{Cell, Listener, Own, blocking},
+    cell::{Cell, Listener, Own},
     error::{Result as StoreResult, StoreError},
     fetch::Cursor,
     limits::{HELLO_PATIENCE, SEARCH_TIME},
-    messages::FlagsSet,
+    messages::{Changed, FlagsSet, FlagsToSet},
     prepare::Prepared,
     search::Program,
     segment::Body,
@@ -127,9 +127,10 @@ impl Session {
         if !fds.is_empty() && !matches!(request, Request::Append { .. }) {
             return Err(Error::Malformed("descriptors that belong to no request"));
         }
+        self.note_reading(&request);
         let answer = match request {
             Request::Mailboxes => self.mailboxes(id).await?,
-            Request::Mailbox(name) => self.with(|account| mailbox(account, &name)),
+            Request::Mailbox(name) => self.with(|account| mailbox(account, &name)).await,
             Request::Create { name, role } => {
                 let now = self.ticket.store.now();
                 self.durably(None, |account| account.create(&name, role, now).map(|m| Response::Mailbox(Box::new(m)))).await
@@ -142,7 +143,7 @@ impl Session {
                 let now = self.ticket.store.now();
                 self.durably(None, |account| account.rename(&from, &to, now).map(|()| Response::Done)).await
             }
-            Request::Subscribe { name, on } => self.with(|account| account.subscribe(&name, on).map(|()| Response::Done)),
+            Request::Subscribe { name, on } => self.with(|account| account.subscribe(&name, on).map(|()| Response::Done)).await,
             Request::Open(name) => self.open(id, &name).await?,
             Request::Close => {
                 self.unlisten();
@@ -157,7 +158,7 @@ impl Session {
             Request::Expunge { mailbox, uids } => self.expunge(id, mailbox, uids.as_deref()).await?,
             Request::Append { to, messages } => self.append(&to, messages, fds).await?,
             Request::Search { mailbox, program } => self.search(id, mailbox, &program).await?,
-            Request::Quota => self.quota(),
+            Request::Quota => self.quota().await,
         };
         let response = answer.unwrap_or_else(|error| {
             match &error {
@@ -169,20 +170,31 @@ impl Session {
         self.served.answer(id, &Reply::new(response)).await
     }
 
-    /// Short work on the account.
-    fn with<T>(&self, work: impl FnOnce(&mut Account) -> StoreResult<T>) -> StoreResult<T> {
-        self.change(None, work)
+    /// From when on the front end may be sending bodies: it has what it asked for until it asks for something else.
+    fn note_reading(&self, request: &Request) {
+        let reading = &self.ticket.listener.reading;
+        if !matches!(request, Request::Fetch { want, .. } if want.contains(Want::BODY)) {
+            reading.store(0, Ordering::Release);
+        } else if reading.load(Ordering::Acquire) == 0 {
+            reading.store(self.ticket.store.now().max(1), Ordering::Release);
+        }
     }
 
-    /// Short work whose changes in one mailbox the answer tells completely.
-    fn change<T>(&self, told: Option<u32>, work: impl FnOnce(&mut Account) -> StoreResult<T>) -> StoreResult<T> {
+    /// Short work on the account.
+    async fn with<T>(&self, work: impl FnOnce(&mut Account) -> StoreResult<T>) -> StoreResult<T> {
         let Ticket { store, cell, listener } = &self.ticket;
-        cell.with(store, Some(Own { listener, told }), work)
+        cell.in_turn(store, Own { listener, told: None }, false, work).await
+    }
+
+    /// Work that may take long; its changes in one mailbox the answer tells completely.
+    async fn long<T>(&self, told: Option<u32>, work: impl FnOnce(&mut Account) -> StoreResult<T>) -> StoreResult<T> {
+        let Ticket { store, cell, listener } = &self.ticket;
+        cell.in_turn(store, Own { listener, told }, true, work).await
     }
 
     /// Work that may take long and must be on disk before its answer.
     async fn durably<T>(&self, told: Option<u32>, work: impl FnOnce(&mut Account) -> StoreResult<T>) -> StoreResult<T> {
-        let value = blocking(|| self.change(told, work))?;
+        let value = self.long(told, work).await?;
         self.ticket.cell.sync(&self.ticket.store).await;
         Ok(value)
     }
@@ -192,7 +204,7 @@ impl Session {
     }
 
     async fn mailboxes(&self, id: u32) -> Result<Answer, Error> {
-        let all: Vec<Mailbox> = match self.with(|account| Ok(account.boxes.all().map(|row| row.to_wire()).collect())) {
+        let all: Vec<Mailbox> = match self.with(|account| Ok(account.boxes.all().map(|row| row.to_wire()).collect())).await {
             Ok(all) => all,
             Err(error) => return Ok(Err(error)),
         };
@@ -226,7 +238,7 @@ impl Session {
             listener.mailbox.store(mailbox, Ordering::Release);
             Ok((uids, account.boxes.get(mailbox)?.to_wire()))
         });
-        Ok(match opened {
+        Ok(match opened.await {
             Ok((uids, mailbox)) => {
                 for part in uids::frames(&uids) {
                     self.part(id, Response::Uids(part)).await?;
@@ -249,7 +261,7 @@ impl Session {
             }
             Ok((row, account.vanished_since(mailbox.0, since)?, account.changed_since(mailbox.0, since)?))
         });
-        let (row, vanished, changed) = match found {
+        let (row, vanished, changed) = match found.await {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
@@ -268,7 +280,7 @@ impl Session {
                 None => uids.to_vec(),
             })
         });
-        Ok(match ranges {
+        Ok(match ranges.await {
             Ok(ranges) => self.rows(id, mailbox, ranges, want).await?.map(|()| Response::Done),
             Err(error) => Err(error),
         })
@@ -278,13 +290,15 @@ impl Session {
     async fn rows(&self, id: u32, mailbox: MailboxId, ranges: Vec<UidRange>, want: Want) -> Result<StoreResult<()>, Error> {
         let mut cursor = Cursor::new(ranges);
         while !cursor.is_done() {
-            let batch = match self.with(|account| account.fetch(mailbox.0, &mut cursor, want)) {
+            let batch = match self.with(|account| account.fetch(mailbox.0, &mut cursor, want)).await {
                 Ok(batch) => batch,
                 Err(error) => return Ok(Err(error)),
             };
             if let Some(rows) = List::new(batch.rows).filter(|rows| !rows.is_empty()) {
                 self.served.part(id, &Reply { body: Response::Rows(rows), fds: batch.fds }).await?;
             }
+            // A client that keeps up never makes us wait: others have their turn all the same, and so has the end of the session.
+            tokio::task::yield_now().await;
         }
         Ok(Ok(()))
     }
@@ -298,37 +312,53 @@ impl Session {
         flags: &Flags,
         unchanged_since: Option<ModSeq>,
     ) -> Result<Answer, Error> {
-        let set = blocking(|| {
-            self.change(Some(mailbox.0), |account| {
+        let mut next = Some(1);
+        while let Some(first) = next {
+            let step = self.long(Some(mailbox.0), |account| {
                 uids::check(uids)?;
                 let unchanged_since = unchanged_since.map(|since| Account::modseq_of(since.0)).transpose()?;
-                account.set_flags(mailbox.0, uids, change, flags.system, &flags.keywords, unchanged_since)
-            })
-        });
-        let FlagsSet { modseq, changed, modified } = match set {
-            Ok(set) => set,
-            Err(error) => return Ok(Err(error)),
-        };
-        for part in uids::frames(&modified) {
-            self.part(id, Response::Modified(part)).await?;
-        }
-        for chunk in changed.chunks(MAX_ROWS) {
-            let rows = self.with(|account| {
-                let modseq = ModSeq(u64::try_from(modseq).unwrap_or(0));
-                let flags = |c: &crate::messages::Changed| Some(account.flags(c.system, c.keywords.as_deref()));
-                Ok(chunk.iter().map(|c| Row { uid: c.uid, modseq, flags: flags(c), ..Row::default() }).collect::<Vec<_>>())
+                let change = FlagsToSet { how: change, system: flags.system, keywords: &flags.keywords, unchanged_since };
+                account.set_flags(mailbox.0, first, uids, &change)
             });
-            match rows.map(List::new) {
-                Ok(rows) => self.part(id, Response::Rows(rows.unwrap_or_default())).await?,
+            let set = match step.await {
+                Ok(set) => set,
                 Err(error) => return Ok(Err(error)),
+            };
+            next = set.next;
+            if let Err(error) = self.flags_set(id, set).await? {
+                return Ok(Err(error));
             }
         }
         Ok(Ok(Response::Done))
     }
 
+    async fn flags_set(&self, id: u32, set: FlagsSet) -> Result<StoreResult<()>, Error> {
+        for part in uids::frames(&set.modified) {
+            self.part(id, Response::Modified(part)).await?;
+        }
+        for chunk in set.changed.chunks(MAX_ROWS) {
+            let rows = self.with(|account| {
+                let modseq = |number: i64| ModSeq(u64::try_from(number).unwrap_or(0));
+                let row = |c: &Changed| Row {
+                    uid: c.uid,
+                    modseq: modseq(c.modseq.1),
+                    before: Some(modseq(c.modseq.0)),
+                    flags: Some(account.flags(c.system, c.keywords.as_deref())),
+                    ..Row::default()
+                };
+                Ok(chunk.iter().map(row).collect::<Vec<_>>())
+            });
+            match rows.await.map(List::new) {
+                Ok(rows) => self.part(id, Response::Rows(rows.unwrap_or_default())).await?,
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Ok(Ok(()))
+    }
+
     async fn copy(&self, mailbox: MailboxId, uids: &Uids, to: &MailboxName, r#move: bool) -> Answer {
         // Of a move, the answer tells what left; of the target it tells nothing a front end could show.
-        let told = self.with(|account| Ok(account.boxes.by_name(to).is_none_or(|row| row.id != mailbox.0)))?;
+        let told = self.with(|account| Ok(account.boxes.by_name(to).is_none_or(|row| row.id != mailbox.0))).await?;
         let told = (r#move && told).then_some(mailbox.0);
         let copied = self
             .durably(told, |account| {
@@ -344,13 +374,11 @@ impl Session {
 
     async fn expunge(&self, id: u32, mailbox: MailboxId, uids: Option<&[UidRange]>) -> Result<Answer, Error> {
         let now = self.ticket.store.now();
-        let gone = blocking(|| {
-            self.change(Some(mailbox.0), |account| {
-                uids::check(uids.unwrap_or_default())?;
-                account.expunge(mailbox.0, uids, now)
-            })
+        let gone = self.long(Some(mailbox.0), |account| {
+            uids::check(uids.unwrap_or_default())?;
+            account.expunge(mailbox.0, uids, now)
         });
-        let gone = match gone {
+        let gone = match gone.await {
             Ok(gone) => gone,
             Err(error) => return Ok(Err(error)),
         };
@@ -361,22 +389,20 @@ impl Session {
     }
 
     async fn search(&self, id: u32, mailbox: MailboxId, program: &[SearchKey]) -> Result<Answer, Error> {
-        let begin = || {
-            self.with(|account| {
-                let program = Program::compile(program, account)?;
-                let candidates = program.contains.as_deref().map_or(Ok(Candidates::Unknown), |query| account.candidates(query))?;
-                let feed = program.contains.is_some() && account.wants_feed();
-                Ok((program, candidates, feed))
-            })
-        };
-        let (program, candidates, feed) = match blocking(begin) {
+        let begun = self.long(None, |account| {
+            let program = Program::compile(program, account)?;
+            let candidates = program.contains.as_deref().map_or(Ok(Candidates::Unknown), |query| account.candidates(query))?;
+            let feed = program.contains.is_some() && account.wants_feed();
+            Ok((program, candidates, feed))
+        });
+        let (program, candidates, feed) = match begun.await {
             Ok(begun) => begun,
             Err(error) => return Ok(Err(error)),
         };
         let (started, mut found, mut next) = (Instant::now(), Vec::new(), Some(1));
         while let Some(first) = next {
-            let mut step = || self.with(|account| account.search(mailbox.0, &program, &candidates, first, &mut found));
-            next = match if program.needs_text { blocking(step) } else { step() } {
+            let step = |account: &mut Account| account.search(mailbox.0, &program, &candidates, first, &mut found);
+            next = match if program.needs_text { self.long(None, step).await } else { self.with(step).await } {
                 Ok(next) => next,
                 Err(error) => return Ok(Err(error)),
             };
@@ -395,8 +421,8 @@ impl Session {
         Ok(Ok(Response::Done))
     }
 
-    fn quota(&self) -> Answer {
-        let (used, messages) = self.with(|account| Ok((account.state.used, account.state.messages)))?;
+    async fn quota(&self) -> Answer {
+        let (used, messages) = self.with(|account| Ok((account.state.used, account.state.messages))).await?;
         Ok(Response::Quota { used, limit: self.quota, messages })
     }
 
@@ -424,7 +450,8 @@ impl Session {
             account.boxes.target(to)?;
             let used = account.state.used.saturating_add(total);
             if self.quota.is_some_and(|quota| used > quota) { Err(Refusal::OverQuota.into()) } else { Ok(()) }
-        })?;
+        })
+        .await?;
         let ready = tokio::time::timeout(SCAN_TIME, self.scan(bodies)).await.unwrap_or(Err(Refusal::Unavailable.into()))?;
         let now = self.ticket.store.now();
         let (uid_validity, first, last) = self
@@ -480,7 +507,7 @@ impl Account {
         let email = self.insert_email(body, prepared)?;
         let received_at = append.received_at.unwrap_or(now);
         let system = append.flags.system.0 & SYSTEM_FLAGS;
-        self.insert_message(target, email, system, keywords.as_deref(), received_at, prepared.sent_at, body.len())
+        self.insert_message(target, email, system, keywords.as_deref(), prepared.dates(received_at), body.len())
     }
 }
 

@@ -230,7 +230,7 @@ impl Store {
             for cell in open {
                 cell.release(&store, now);
                 if store.uptime().saturating_sub(cell.last_used.load(Ordering::Relaxed)) > idle {
-                    cell.feed(&store);
+                    cell.feed(&store, false);
                     cell.close_if_free(&store);
                 }
             }

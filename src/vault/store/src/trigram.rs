@@ -156,7 +156,7 @@ mod tests {
                     let prepared = Prepared::new(index, body.len()).unwrap();
                     account.reserve(body.len(), None).unwrap();
                     let email = account.insert_email(&body, &prepared)?;
-                    account.insert_message(inbox, email, 0, None, 0, None, body.len())?;
+                    account.insert_message(inbox, email, 0, None, prepared.dates(0), body.len())?;
                 }
                 Ok(())
             })

@@ -205,6 +205,8 @@ pub struct Row {
     pub uid: u32,
     /// MODSEQ.
     pub modseq: ModSeq,
+    /// Of SetFlags: the MODSEQ before it, the same as `modseq` when nothing changed.
+    pub before: Option<ModSeq>,
     /// FLAGS.
     pub flags: Option<Flags>,
     /// INTERNALDATE, seconds since 1970 UTC.
@@ -286,9 +288,9 @@ pub enum SearchKey {
     ReceivedSince(i64),
     /// INTERNALDATE before this second.
     ReceivedBefore(i64),
-    /// `Date` at or after this second (its day counts as UTC).
+    /// `Date` at or after this second of the clock by which it was written, as if that were UTC.
     SentSince(i64),
-    /// `Date` before this second.
+    /// `Date` before this second, likewise.
     SentBefore(i64),
     /// More bytes than this.
     Larger(u64),
@@ -368,8 +370,9 @@ pub enum Request {
         /// What.
         want: Want,
     },
-    /// Changes flags: `Rows` (flags and modseq of every message that changed) in parts, `Modified` for those `unchanged_since` kept back;
-    /// the last part is `Done`.
+    /// Changes flags, of some thousand messages at a time: `Rows` (flags and modseq of every message that changed; with `unchanged_since`, of
+    /// every one that was looked at) in parts, `Modified` for those `unchanged_since` kept back; the last part is `Done`. When it is refused
+    /// in the middle, what was told is done.
     SetFlags {
         /// Where.
         mailbox: MailboxId,

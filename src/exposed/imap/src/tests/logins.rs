@@ -8,7 +8,7 @@ use crate::{
     server::Server,
     session::{self, Stop},
 };
-use exposed_tls::{Stream, Tls};
+use exposed_tls::{Room, Stream, Tls};
 use pure_addr::{AccountId, Address};
 use serde_bytes::ByteBuf;
 use std::{
@@ -84,7 +84,7 @@ pub(super) async fn house() -> House {
         auth: wire::Client::new(path),
         stop: Stop(None),
         message_limit: super::world::MESSAGE_LIMIT,
-        uploads: Arc::new(tokio::sync::Semaphore::new(super::world::UPLOADS)),
+        uploads: Room::new(super::world::UPLOADS, super::world::UPLOADS),
     });
     House { server, auth, _directory: directory }
 }
@@ -274,7 +274,7 @@ async fn a_slow_client_is_sent_away_after_a_minute() {
         auth: wire::Client::new(directory.path().join("sock")),
         stop: Stop(None),
         message_limit: 1,
-        uploads: Arc::new(tokio::sync::Semaphore::new(0)),
+        uploads: Room::new(0, 0),
     };
     let (mut ours, theirs) = sockets().await;
     let peer = Peer { address: ours.local_addr().unwrap(), session: SessionId(1) };

@@ -1,4 +1,6 @@
-use super::world::World;
+use super::world::{UPLOADS, World};
+use exposed_tls::Room;
+use pure_addr::AccountId;
 
 fn has(answers: &[String], part: &str) {
     assert!(answers.iter().any(|line| line.contains(part)), "no {part:?} in {answers:#?}");
@@ -340,15 +342,33 @@ async fn a_client_that_only_errs_is_sent_away() {
 async fn uploads_share_one_room() {
     let world = World::with_messages(1);
     let mut client = world.client().await;
-    let others = world.room.clone().try_acquire_many_owned(1020).unwrap();
+    let mut others = world.room.share(AccountId::new(2).unwrap());
+    assert!(others.grow(UPLOADS - 4_000));
     let append = format!("a APPEND INBOX {{8000+}}\r\n{}\r\n", "x".repeat(8000));
     client.send(&append).await;
     assert_eq!(client.answers("a").await, ["NO [UNAVAILABLE] Not possible now"]);
-    assert_eq!(world.room.available_permits(), 4);
+    assert_eq!(world.room.left(), 4_000);
     drop(others);
     client.send(&append).await;
     assert!(client.answers("a").await[0].starts_with("OK [APPENDUID 7 2]"));
-    assert_eq!(world.room.available_permits(), super::world::UPLOADS);
+    assert_eq!(world.room.left(), UPLOADS);
+}
+
+/// Attack class SLOW: an account that begins APPENDs and never ends them leaves room for the others.
+#[tokio::test]
+async fn an_account_has_its_share_of_the_room() {
+    let mut world = World::with_messages(1);
+    world.room = Room::new(UPLOADS, 10_000);
+    let mut client = world.client().await;
+    let mut unfinished = world.room.share(AccountId::new(1).unwrap());
+    assert!(unfinished.grow(4_000));
+    let append = format!("a APPEND INBOX {{8000+}}\r\n{}\r\n", "x".repeat(8000));
+    client.send(&append).await;
+    assert_eq!(client.answers("a").await, ["NO [UNAVAILABLE] Not possible now"]);
+    assert!(world.room.share(AccountId::new(2).unwrap()).grow(10_000));
+    drop(unfinished);
+    client.send(&append).await;
+    assert!(client.answers("a").await[0].starts_with("OK [APPENDUID 7 2]"));
 }
 
 /// A mailbox is what it is by its identifier: a new one that bears the old name of the selected one is another.

@@ -41,6 +41,58 @@ async fn flags_of_others_are_told() {
     assert_eq!(a.ok("NOOP").await[0], "* VANISHED 2");
 }
 
+/// RFC 9051 6.4.6: what somebody else changed is told, silent or not; RFC 7162 3.2: nothing is lost behind a modification sequence.
+#[tokio::test]
+async fn a_silent_store_hides_nothing_of_others() {
+    let (_world, mut a, mut b) = both(3).await;
+    b.ok("STORE 2 +FLAGS.SILENT (\\Flagged)").await;
+    assert_eq!(a.ok("STORE 2 +FLAGS.SILENT (\\Seen)").await, ["OK STORE completed"]);
+    assert_eq!(a.ok("NOOP").await, ["* 2 FETCH (FLAGS (\\Flagged \\Seen))", "OK NOOP completed"]);
+    // Its own changes alone are not told, one after the other.
+    a.ok("STORE 3 +FLAGS.SILENT (\\Seen)").await;
+    a.ok("STORE 3 +FLAGS.SILENT (\\Flagged)").await;
+    assert_eq!(a.ok("NOOP").await, ["OK NOOP completed"]);
+    // Whoever says what all flags are knows them.
+    b.ok("STORE 1 +FLAGS.SILENT (\\Flagged)").await;
+    a.ok("STORE 1 FLAGS.SILENT (\\Seen)").await;
+    assert_eq!(a.ok("NOOP").await, ["OK NOOP completed"]);
+}
+
+/// RFC 7162 3.2: a client takes the highest modification sequence it was told for what it knows, unless it is told otherwise.
+#[tokio::test]
+async fn what_is_not_told_yet_is_below_what_is_said_to_be_known() {
+    let (world, mut a, _b) = both(4).await;
+    a.ok("ENABLE QRESYNC").await;
+    world.remove("INBOX", 4);
+    let known = |answer: &String| answer.split_once("[HIGHESTMODSEQ ").unwrap().1.split_once(']').unwrap().0.parse::<u64>().unwrap();
+    let told = |line: &String| line.split_once("MODSEQ (").unwrap().1.split_once(')').unwrap().0.parse::<u64>().unwrap();
+    let answers = a.ok("STORE 3 +FLAGS (\\Seen)").await;
+    // The expunge lies between the two.
+    assert!(known(&answers[1]) + 1 < told(&answers[0]), "{answers:?}");
+    let highest = a.ok("NOOP").await;
+    assert_eq!(highest[0], "* VANISHED 4");
+    let answers = a.ok("UID FETCH 3 (MODSEQ)").await;
+    assert!(known(&answers[1]) >= told(&answers[0]), "{answers:?}");
+}
+
+/// RFC 7162 3.1.4.1: CHANGEDSINCE chooses what is fetched, and so what is read.
+#[tokio::test]
+async fn only_what_changed_is_marked_as_read() {
+    let (_world, mut a, _b) = both(3).await;
+    assert_eq!(a.ok("UID FETCH 1:* (UID BODY[TEXT]) (CHANGEDSINCE 999999)").await, ["OK FETCH completed"]);
+    assert_eq!(a.ok("SEARCH UNSEEN").await[0], "* SEARCH 1 2 3");
+}
+
+/// The newest messages are those that go most often.
+#[tokio::test]
+async fn the_last_messages_may_have_vanished() {
+    let (world, mut a, _b) = both(3).await;
+    a.ok("ENABLE QRESYNC").await;
+    world.remove("INBOX", 3);
+    a.ok("NOOP").await;
+    assert_eq!(a.ok("UID FETCH 1:* (UID) (CHANGEDSINCE 1 VANISHED)").await[0], "* VANISHED (EARLIER) 3");
+}
+
 #[tokio::test]
 async fn idle_tells_at_once() {
     let (world, mut a, mut b) = both(2).await;
@@ -87,7 +139,7 @@ async fn quick_resynchronisation() {
     assert!(!answers.iter().any(|line| line.contains("VANISHED")), "{answers:?}");
     assert_eq!(
         a.ok("UID FETCH 1:* (FLAGS) (CHANGEDSINCE 5 VANISHED)").await,
-        ["* VANISHED (EARLIER) 4", "* 2 FETCH (UID 2 FLAGS (\\Flagged) MODSEQ (6))", "OK FETCH completed"]
+        ["* VANISHED (EARLIER) 4", "* 2 FETCH (UID 2 FLAGS (\\Flagged) MODSEQ (6))", "OK [HIGHESTMODSEQ 7] FETCH completed"]
     );
     b.ok("STORE 1 +FLAGS.SILENT \\Deleted").await;
     a.ok("NOOP").await;

@@ -5,7 +5,7 @@ use crate::{
     connection::Connection,
     session::{self, Stop},
 };
-use exposed_tls::Stream;
+use exposed_tls::{Room, Stream};
 use pure_addr::{AccountId, Address, MailboxName};
 use pure_index::{Encoding, Envelope, Field, Part, Span, Structure};
 use serde_bytes::ByteBuf;
@@ -21,7 +21,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
 };
 use wire::{
     List, MessageWriter, Reply, SealedMessage, Served, Session,
@@ -35,8 +35,8 @@ use wire::{
 };
 
 pub(crate) const MESSAGE_LIMIT: u32 = 1024 * 1024;
-/// KiB of all messages that are being uploaded.
-pub(crate) const UPLOADS: usize = 1024;
+/// Bytes of all messages that are being uploaded.
+pub(crate) const UPLOADS: u64 = 1024 * 1024;
 const QUOTA: u64 = 4 * 1024 * 1024;
 
 /// A message of the account.
@@ -70,15 +70,15 @@ struct State {
 #[derive(Clone)]
 pub(crate) struct World {
     state: Arc<Mutex<State>>,
-    /// KiB for uploads.
-    pub(crate) room: Arc<Semaphore>,
+    /// For uploads.
+    pub(crate) room: Arc<Room<AccountId>>,
     /// How many FETCHes the store was asked.
     pub(crate) fetches: Arc<AtomicUsize>,
 }
 
 impl Default for World {
     fn default() -> Self {
-        Self { state: Arc::default(), room: Arc::new(Semaphore::new(UPLOADS)), fetches: Arc::default() }
+        Self { state: Arc::default(), room: Room::new(UPLOADS, UPLOADS), fetches: Arc::default() }
     }
 }
 
@@ -262,11 +262,14 @@ impl World {
                         kept.push(message.uid);
                         continue;
                     }
-                    let before = message.flags.clone();
+                    let (before, flags_before) = (Some(ModSeq(message.modseq)), message.flags.clone());
                     message.change(change, &flags);
-                    if message.flags != before {
+                    let changed = message.flags != flags_before;
+                    if changed {
                         message.modseq = modseq;
-                        rows.push(message.row(Want::FLAGS));
+                    }
+                    if changed || unchanged_since.is_some() {
+                        rows.push(Row { before, ..message.row(Want::FLAGS) });
                     }
                 }
                 let id = b.id;
@@ -440,6 +443,7 @@ impl Stored {
         Row {
             uid: self.uid,
             modseq: ModSeq(self.modseq),
+            before: None,
             flags: want.contains(Want::FLAGS).then(|| self.flags.clone()),
             received_at: want.contains(Want::DATE).then_some(self.received_at),
             size: want.contains(Want::SIZE).then_some(len),

@@ -48,6 +48,14 @@ fn envelopes() {
     );
 }
 
+/// Half a type is none: what is told as TEXT PLAIN has its lines, or no client could read it.
+#[test]
+fn half_a_type_is_text() {
+    for media in [("image", ""), ("", "png"), ("", "")] {
+        assert_eq!(structure(vec![part(None, PartKind::Leaf, media, (0, 9))], false), "(\"TEXT\" \"PLAIN\" NIL NIL NIL \"7BIT\" 9 2)");
+    }
+}
+
 #[test]
 fn structures() {
     let mut text = part(Some(0), PartKind::Leaf, ("text", "plain"), (10, 20));

@@ -299,6 +299,62 @@ async fn expunged_bytes_are_released_when_nobody_can_read_them() {
     assert!(bodies.len() == 2 && bodies.iter().all(|b| b.ends_with(text.as_bytes())));
 }
 
+/// RFC 9051 2.3.1.1: what a session is sending stays what it was, however long that takes and however much is expunged meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_that_a_session_may_be_sending_stay() {
+    use std::os::unix::fs::MetadataExt;
+    let world = World::new();
+    let text = "q".repeat(100_000);
+    world.deliver(1, &Mail::new("x", &text)).await;
+    let blocks = || std::fs::metadata(world.files(ALICE).join("seg-1")).unwrap().blocks();
+    world.sync().await;
+    let full = blocks();
+    let (mut slow, mut other) = (world.session().await, world.session().await);
+    let inbox = slow.id("INBOX").await;
+    assert_eq!(slow.fetch(inbox, &[(1, 1)], Want::BODY).await.len(), 1);
+    other.rows(&set(inbox, &[(1, 1)], FlagChange::Add, flags(&[SystemFlags::DELETED], &[]))).await;
+    other.parts(&Request::Expunge { mailbox: inbox, uids: None }).await;
+    world.clock.fetch_add(postern_store::limits::GARBAGE_GRACE + 1, std::sync::atomic::Ordering::Relaxed);
+    world.housekeep().await;
+    assert_eq!(blocks(), full);
+    // Whoever asks for something else has sent what it had.
+    slow.call(&Request::Quota).await;
+    world.housekeep().await;
+    assert!(blocks() < full / 2, "{} of {full}", blocks());
+}
+
+/// RFC 7162 3.1.3: under UNCHANGEDSINCE all are told of, also those that had the flag; the modification sequence of before comes with each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flags_are_set_in_steps_and_told_with_what_was_before() {
+    let world = World::new();
+    let mut front = world.session().await;
+    for n in 0..3 {
+        world.deliver(n, &Mail::new("x", "y")).await;
+    }
+    let inbox = front.mailbox("INBOX").await;
+    let seen = flags(&[SystemFlags::SEEN], &[]);
+    let first = front.rows(&set(inbox.id, &[(2, 2)], FlagChange::Add, seen.clone())).await;
+    assert!(first[0].before.unwrap() < first[0].modseq);
+    let again = front.rows(&set(inbox.id, &[(1, 3)], FlagChange::Add, seen.clone())).await;
+    assert_eq!(again.iter().map(|row| row.uid).collect::<Vec<_>>(), [1, 3]);
+    let now = front.mailbox("INBOX").await.highest_modseq;
+    let guarded =
+        Request::SetFlags { mailbox: inbox.id, uids: uids(&[(1, 3)]), change: FlagChange::Add, flags: seen, unchanged_since: Some(now) };
+    let told = front.rows(&guarded).await;
+    assert_eq!(told.iter().map(|row| (row.uid, row.before == Some(row.modseq))).collect::<Vec<_>>(), [(1, true), (2, true), (3, true)]);
+    assert_eq!(front.mailbox("INBOX").await.highest_modseq, now);
+    // More than one step.
+    let steps = postern_store::limits::CHANGE_STEP as u32 * 2 + 7;
+    while front.mailbox("Drafts").await.messages < steps {
+        let (from, count) = if front.mailbox("Drafts").await.messages == 0 { (inbox.id, 3) } else { (front.id("Drafts").await, u32::MAX) };
+        front.call(&Request::Copy { mailbox: from, uids: uids(&[(1, count)]), to: name("Drafts"), r#move: false }).await;
+    }
+    let work = front.mailbox("Drafts").await;
+    let flagged = front.rows(&set(work.id, &[(1, u32::MAX)], FlagChange::Add, flags(&[SystemFlags::FLAGGED], &[]))).await;
+    assert_eq!(flagged.len(), work.messages as usize);
+    assert!(flagged.is_sorted_by_key(|row| row.uid));
+}
+
 /// RFC 3502 2: nothing of an APPEND with an empty message goes in, and nothing is in the way of what comes later.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_message_is_refused() {

@@ -206,8 +206,14 @@ async fn no_number_is_given_twice_across_a_power_cut() {
     let seen = world.session().await.mailbox("INBOX").await;
     // None of the four had reached the disk.
     let world = disk.rebooted();
-    world.deliver(9, &mail(9)).await;
+    // Who saw them is told that they are gone, and everything else again.
     let mut front = world.session().await;
+    let (vanished, rows, known) = front.changes(seen.id, seen.highest_modseq.0).await;
+    assert!((2..=5).all(|uid| vanished.contains(&uid)) && !vanished.contains(&1), "{vanished:?}");
+    assert_eq!(rows.iter().map(|row| row.uid).collect::<Vec<_>>(), [1]);
+    let (vanished, rows, _) = front.changes(seen.id, known.highest_modseq.0).await;
+    assert!(vanished.is_empty() && rows.is_empty());
+    world.deliver(9, &mail(9)).await;
     let (uids, now) = front.open("INBOX").await;
     assert_eq!((uids.len(), uids[0], now.uid_validity), (2, 1, seen.uid_validity));
     assert!(uids[1] >= seen.uid_next && now.highest_modseq > seen.highest_modseq);

@@ -8,7 +8,13 @@ use wire::{
 async fn filled(world: &World) -> (Front, MailboxId) {
     let mails = [
         Mail { sent_at: Some(1_000), received_at: NOW - 100, id: "a".into(), ..Mail::new("Weekly report", "Numbers are up") },
-        Mail { sent_at: Some(2_000), received_at: NOW, references: vec!["a".into()], ..Mail::new("Re: Weekly report", "Great") },
+        Mail {
+            sent_at: Some(2_500),
+            sent_zone: -500,
+            received_at: NOW,
+            references: vec!["a".into()],
+            ..Mail::new("Re: Weekly report", "Great")
+        },
         Mail { sent_at: None, received_at: NOW + 100, ..Mail::new("Über uns", "STRASSE und Größe") },
         Mail { from: "carol".into(), ..Mail::new("", &"long ".repeat(1000)) },
     ];

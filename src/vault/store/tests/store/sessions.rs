@@ -46,7 +46,7 @@ async fn a_session_ends_in_the_middle_of_an_answer() {
     loop {
         match session.next().await {
             Ok(Some(part)) => {
-                let Response::Rows(some) = part.body else { panic!("the whole answer came") };
+                let Response::Rows(some) = part.body else { panic!("the whole answer came: {:?}, {rows}, {ended}", part.body) };
                 rows += some.len();
             }
             Ok(None) => panic!("the whole answer came"),

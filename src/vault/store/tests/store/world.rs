@@ -241,6 +241,7 @@ pub(crate) struct Mail {
     pub(crate) from: String,
     pub(crate) text: String,
     pub(crate) sent_at: Option<i64>,
+    pub(crate) sent_zone: i32,
     pub(crate) received_at: i64,
 }
 
@@ -285,6 +286,7 @@ impl Mail {
             references: self.references.clone(),
             base_subject: fold(self.subject.trim_start_matches("Re: ")),
             sent_at: self.sent_at,
+            sent_zone: self.sent_zone,
             preview: self.text.chars().take(20).collect(),
             ..MessageIndex::default()
         }
