@@ -361,7 +361,7 @@ in
       {
         postern-dns.serviceConfig = {
           BindReadOnlyPaths = anchors;
-          # Added to those of the unit, which is all that a process may reach.
+          # Added to those of its slice, which is all that a process may reach.
           IPAddressAllow = cfg.allowedAddresses.dns;
         };
         postern-send.serviceConfig = {

@@ -54,7 +54,7 @@ rustPlatform.buildRustPackage {
       install -Dm555 -t "$out/lib/postern" "target/release/$program"
     done
     install -Dm555 -t "$out/bin" target/release/postern
-    install -Dm444 -t "$out/lib/systemd/system" systemd/*.service systemd/*.socket systemd/*.target
+    install -Dm444 -t "$out/lib/systemd/system" systemd/*.service systemd/*.socket systemd/*.slice systemd/*.target
     install -Dm444 systemd/postern.sysusers.conf "$out/lib/sysusers.d/postern.conf"
     install -Dm444 systemd/postern.tmpfiles.conf "$out/lib/tmpfiles.d/postern.conf"
     substituteInPlace "$out"/lib/systemd/system/*.service --replace-fail /usr/lib/postern/ "$out/lib/postern/"

@@ -65,7 +65,7 @@ impl Host {
     }
 
     fn install_units(&self) -> Result<(), Failure> {
-        for extension in ["service", "socket", "target"] {
+        for extension in ["service", "slice", "socket", "target"] {
             for (name, file) in unit_files(extension)? {
                 self.put(&format!("/usr/lib/systemd/system/{name}"), &fs::read(file)?, 0o644)?;
             }

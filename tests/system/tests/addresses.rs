@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is its report")]
 
 use std::{collections::BTreeSet, fs, net::IpAddr};
-use system::{Appliance, unit_files};
+use system::{Appliance, workspace};
 use test_support::skip;
 
 /// RFC 6890 and others: this host, this link, this site, multicast, reserved; what clouds keep their metadata at is among them.
@@ -71,19 +71,30 @@ const PUBLIC: &[&str] = &[
     "3fff::1",
 ];
 
-/// Whether one of the unit's prefixes holds the address.
+/// The values of a key in a unit file; none where there is no such file.
+fn values(unit: &str, key: &str) -> Vec<String> {
+    let text = fs::read_to_string(workspace().join("systemd").join(unit)).unwrap_or_default();
+    let assigned = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    assigned.flat_map(str::split_whitespace).map(str::to_owned).collect()
+}
+
+/// The slice that a slice lies in, as systemd.slice(5) reads its name.
+fn parent(slice: &str) -> Option<String> {
+    Some(format!("{}.slice", slice.strip_suffix(".slice")?.rsplit_once('-')?.0))
+}
+
+/// Whether a prefix of the unit or of a slice that it lies in holds the address.
 fn allows(unit: &str, address: &str) -> bool {
-    let (_, file) = unit_files("service").unwrap().into_iter().find(|(name, _)| name == unit).unwrap();
-    let text = fs::read_to_string(file).unwrap();
-    assert!(text.lines().any(|line| line == "IPAddressDeny=any"), "{unit}");
-    let prefixes = text.lines().filter_map(|line| line.strip_prefix("IPAddressAllow=")).flat_map(str::split_whitespace);
+    assert_eq!(values(unit, "IPAddressDeny"), ["any"], "{unit}");
+    let slices = std::iter::successors(values(unit, "Slice").pop(), |slice| parent(slice));
+    let prefixes: Vec<String> = slices.chain([unit.to_owned()]).flat_map(|unit| values(&unit, "IPAddressAllow")).collect();
     let bits = |address: IpAddr| match address {
         IpAddr::V4(v4) => (u128::from(v4.to_bits()) << 96, 32),
         IpAddr::V6(v6) => (v6.to_bits(), 128),
     };
     let (wanted, width) = bits(address.parse().unwrap());
     prefixes.into_iter().any(|prefix| {
-        let (network, length) = prefix.split_once('/').unwrap_or((prefix, ""));
+        let (network, length) = prefix.split_once('/').unwrap_or((prefix.as_str(), ""));
         let (network, of_family) = bits(network.parse().unwrap());
         let length: u32 = if length.is_empty() { of_family } else { length.parse().unwrap() };
         // A prefix has no bits beyond its length: systemd would ignore them, a reader would not.
@@ -104,7 +115,10 @@ fn the_lists_hold_what_is_public_and_nothing_else() {
 
 /// Sends one datagram as if the service did. True: it left; false: it was not permitted.
 fn leaves(appliance: &Appliance, service: &str, address: &str) -> bool {
-    let script = format!("echo $$ >/sys/fs/cgroup/system.slice/postern-{service}.service/cgroup.procs; echo x >/dev/udp/{address}/53");
+    let script = format!(
+        "echo $$ >/sys/fs/cgroup$(systemctl show --property=ControlGroup --value postern-{service})/cgroup.procs\n\
+         echo x >/dev/udp/{address}/53"
+    );
     let outcome = appliance.run_with(&["bash"], script.as_bytes()).unwrap();
     assert!(outcome.success() || outcome.stderr.contains("Operation not permitted"), "{service} {address}: {outcome:?}");
     outcome.success()

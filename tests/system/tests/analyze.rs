@@ -10,7 +10,7 @@ const MAX_EXPOSURE_WITH_NETWORK: &str = "9";
 #[test]
 fn systemd_finds_nothing_to_say_about_any_unit() {
     let Some(host) = Host::with_units().unwrap() else { return };
-    let units = ["target", "socket", "service"].iter().flat_map(|kind| unit_files(kind).unwrap());
+    let units = ["target", "slice", "socket", "service"].iter().flat_map(|kind| unit_files(kind).unwrap());
     let names: Vec<String> = units.map(|(name, _)| name).collect();
     let words = ["systemd-analyze", "verify", "--recursive-errors=one"].into_iter().chain(names.iter().map(String::as_str));
     let outcome = host.run(&words.collect::<Vec<_>>()).unwrap();

@@ -231,6 +231,19 @@ fn the_target_starts_everything_and_there_are_no_other_units() {
 }
 
 #[test]
+fn who_has_a_network_has_a_slice_with_its_addresses() {
+    let named = |dials_out: bool| SERVICES.iter().filter(move |s| s.dials_out == dials_out).map(|s| values(&unit(&s.unit()), "Slice"));
+    assert!(named(false).all(|slices| slices.is_empty()));
+    assert!(named(true).all(|slices| slices.len() == 1));
+    let files = unit_files("slice").unwrap().into_iter().map(|(name, _)| name);
+    assert_eq!(files.collect::<BTreeSet<_>>(), named(true).flatten().collect());
+    // The addresses stand there once.
+    for service in SERVICES {
+        assert_eq!(values(&unit(&service.unit()), "IPAddressAllow"), none(), "{}", service.name);
+    }
+}
+
+#[test]
 fn directories_exist_for_all_edges_and_roots_and_users_for_all_vaults() {
     let tmpfiles = unit("postern.tmpfiles.conf");
     let sysusers = unit("postern.sysusers.conf");

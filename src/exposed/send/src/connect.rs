@@ -24,7 +24,7 @@ pub(crate) fn is_public(address: IpAddr, own: &[IpAddr], reach: Reach) -> bool {
     !own.contains(&address) && is_global(address, reach)
 }
 
-/// RFC 6890 2.2: unicast that means the same host everywhere; the unit's `IPAddressAllow=` has the same (`tests/system`).
+/// RFC 6890 2.2: unicast that means the same host everywhere; the unit's slice has the same in `IPAddressAllow=` (`tests/system`).
 fn is_global(address: IpAddr, reach: Reach) -> bool {
     if address.is_loopback() {
         return reach.loopback;
