@@ -17,6 +17,10 @@ const FIRST: RawFd = 3;
 const MAX_FDS: usize = 64;
 /// Bytes of one credential; systemd's own limit.
 const MAX_CREDENTIAL: u64 = 1024 * 1024;
+/// A datagram socket that is connected to the journal comes under this name.
+pub(crate) const JOURNAL: &str = "journal";
+/// A datagram socket that is connected to whom sd_notify(3) tells comes under this name.
+pub(crate) const NOTIFY: &str = "notify";
 /// The configuration comes under this name.
 pub(crate) const CONFIG: &str = "postern.toml";
 
@@ -140,6 +144,12 @@ pub(crate) fn config(dir: &Path) -> Result<Config, Error> {
 }
 
 impl Inherited {
+    /// Takes the descriptor of this name, if there is one.
+    pub(crate) fn fd(&mut self, name: &str) -> Option<OwnedFd> {
+        let at = self.fds.iter().position(|(n, _)| n == name)?;
+        Some(self.fds.swap_remove(at).1)
+    }
+
     pub(crate) fn config(&self) -> Result<Config, Error> {
         config(&self.credentials_dir)
     }

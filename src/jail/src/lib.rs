@@ -3,7 +3,7 @@
 //! [`confine`] reads the same in every `main`:
 //!
 //! 1. take what PID 1 (or `postern up`) handed over: descriptors by name, credentials, the configuration, the state directory;
-//! 2. start the log, while its socket can still be reached;
+//! 2. start the log, on the journal's socket that was among them;
 //! 3. give up every capability, set no_new_privs, switch core dumps off;
 //! 4. Landlock: no file but the state directory, no TCP bind or connect, no abstract socket, no signal to others;
 //! 5. seccomp: the allow-list of the profile's class; a violation kills the process.
@@ -13,6 +13,7 @@
 
 pub mod disk;
 mod inherit;
+mod journal;
 mod log;
 mod notify;
 mod restrict;
@@ -105,8 +106,8 @@ where
 
 /// Takes over what was handed to this process and locks it in. Call it first in `main`, before any thread exists.
 pub fn confine(profile: &Profile) -> Result<Process, Error> {
-    let inherited = inherit::take(profile)?;
-    log::start(profile.name);
+    let mut inherited = inherit::take(profile)?;
+    log::start(profile.name, inherited.fd(inherit::JOURNAL));
     let config = inherited.config()?;
     if profile.kind == Kind::Vault {
         run::abort_on_panic();
@@ -123,7 +124,7 @@ pub fn confine(profile: &Profile) -> Result<Process, Error> {
         }
         Err(e) => return Err(e),
     };
-    let notifier = notify::Notifier::from_environment()?;
+    let notifier = notify::Notifier::new(inherited.fd(inherit::NOTIFY))?;
     // rustix looks for the vDSO at its first use of the clock, with a prctl that the filter refuses.
     let _ = run::monotonic_usec();
     seccomp::install(profile.class)?;

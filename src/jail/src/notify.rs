@@ -1,4 +1,5 @@
-//! sd_notify(3). The socket is connected before the jail shuts, since reaching it needs a path.
+//! sd_notify(3). PID 1 hands the socket over connected. `postern up`, and whoever starts a daemon by hand, names it in NOTIFY_SOCKET: it is
+//! connected before the jail shuts, since reaching it needs a path.
 
 use crate::Error;
 use std::{
@@ -6,6 +7,7 @@ use std::{
     ffi::OsStr,
     io,
     os::{
+        fd::OwnedFd,
         linux::net::SocketAddrExt,
         unix::{
             ffi::OsStrExt,
@@ -27,10 +29,12 @@ impl Notifier {
         Self { socket: None, watchdog: None }
     }
 
-    pub(crate) fn from_environment() -> Result<Self, Error> {
-        let socket = match env::var_os("NOTIFY_SOCKET") {
-            Some(name) => Some(connect(&name).map_err(|e| Error::Io("NOTIFY_SOCKET", e))?),
-            None => None,
+    /// `given` is connected.
+    pub(crate) fn new(given: Option<OwnedFd>) -> Result<Self, Error> {
+        let socket = match (given, env::var_os("NOTIFY_SOCKET")) {
+            (Some(socket), _) => Some(socket.into()),
+            (None, Some(name)) => Some(connect(&name).map_err(|e| Error::Io("NOTIFY_SOCKET", e))?),
+            (None, None) => None,
         };
         let usec = env::var("WATCHDOG_USEC").ok().and_then(|v| v.parse::<u64>().ok());
         let ours = env::var("WATCHDOG_PID").map_or(true, |pid| pid == std::process::id().to_string());

@@ -54,8 +54,7 @@ impl Process {
 
     /// Takes the inherited descriptor of this name, if there is one.
     pub fn optional_listener(&mut self, name: &str) -> Option<OwnedFd> {
-        let at = self.inherited.fds.iter().position(|(n, _)| n == name)?;
-        Some(self.inherited.fds.swap_remove(at).1)
+        self.inherited.fd(name)
     }
 
     /// Where the listening socket of another process's edge is.

@@ -65,7 +65,6 @@ async fn messages_are_read_inside_the_jail() {
     command
         .env("POSTERN_EDGES", path("edges"))
         .env("CREDENTIALS_DIRECTORY", path("credentials"))
-        .env_remove("JOURNAL_STREAM")
         .env_remove("NOTIFY_SOCKET");
     let fds = [(ScanForQueue::NAME, queue.as_fd()), (ScanForStore::NAME, store.as_fd())];
     let mut child = jail::spawn::spawn(&mut command, &fds).unwrap();

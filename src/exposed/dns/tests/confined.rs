@@ -46,7 +46,7 @@ async fn questions_are_answered_inside_the_jail() {
     fs::write(path("credentials").join("postern.toml"), config).unwrap();
     let (edge, scan) = (socket(&path("edge")), socket(&path("scan")));
     let mut command = Command::new(env!("CARGO_BIN_EXE_postern-dns"));
-    command.env("CREDENTIALS_DIRECTORY", path("credentials")).env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET");
+    command.env("CREDENTIALS_DIRECTORY", path("credentials")).env_remove("NOTIFY_SOCKET");
     let mut child = jail::spawn::spawn(&mut command, &[(DnsForSend::NAME, edge.as_fd()), (DnsForScan::NAME, scan.as_fd())]).unwrap();
 
     let client = Client::<DnsForSend>::new(path("edge"));

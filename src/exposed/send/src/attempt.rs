@@ -210,7 +210,7 @@ impl<'a> Attempt<'a> {
                 }
                 Verdict::Uncertain => {
                     let text = "the connection was lost after the message was sent, before it was answered: it may have been delivered";
-                    tracing::warn!(message = %self.lease.id, host = %peer.host, reason = why, text);
+                    tracing::warn!(MESSAGE = %self.lease.id, host = %peer.host, reason = why, text);
                     (Some(Outcome::Deferred(peer.trace(Status(4, 4, 2), text))), None)
                 }
                 Verdict::Open => (None, None),
@@ -247,14 +247,14 @@ impl<'a> Attempt<'a> {
     fn unsendable(&mut self, unsendable: &Unsendable, peer: &Peer) {
         match unsendable {
             Unsendable::Bare => {
-                tracing::error!(message = %self.lease.id, "the queue offers a message with bare CR, LF or NUL");
+                tracing::error!(MESSAGE = %self.lease.id, "the queue offers a message with bare CR, LF or NUL");
                 self.fail_all(&peer.trace(Status(5, 6, 0), "the message has a bare CR, a bare LF or NUL and cannot be sent"));
             }
             Unsendable::Unwanted => {
-                tracing::info!(message = %self.lease.id, host = %peer.host, "the queue is gone: the message was not completed");
+                tracing::info!(MESSAGE = %self.lease.id, host = %peer.host, "the queue is gone: the message was not completed");
             }
             Unsendable::Unreadable(error) => {
-                tracing::error!(message = %self.lease.id, %error, "the message cannot be read");
+                tracing::error!(MESSAGE = %self.lease.id, %error, "the message cannot be read");
                 let trace = peer.trace(Status(4, 3, 0), "the message could not be read on our side");
                 self.decide_all(|| Outcome::Deferred(trace.clone()));
             }

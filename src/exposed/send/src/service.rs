@@ -98,7 +98,7 @@ impl Means {
         let all = std::mem::take(&mut lease.recipients);
         let open: Vec<LeaseRecipient> = all.iter().filter(|r| !outcomes.contains_key(&r.number)).cloned().collect();
         if open.len() < all.len() {
-            tracing::info!(message = %lease.id, known = outcomes.len(), "the queue has not heard what became of a delivery: told again");
+            tracing::info!(MESSAGE = %lease.id, known = outcomes.len(), "the queue has not heard what became of a delivery: told again");
         }
         let mut tls = List::default();
         if !open.is_empty() {
@@ -165,7 +165,7 @@ fn log(lease: &Lease, report: &Report) {
         };
         let remote = trace.and_then(|t| t.remote.as_ref());
         tracing::info!(
-            message = %lease.id,
+            MESSAGE = %lease.id,
             recipient = %recipient.address,
             outcome = word,
             status = trace.map(|t| t.status.to_string()),

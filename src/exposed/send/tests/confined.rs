@@ -45,7 +45,7 @@ async fn mail_leaves_from_inside_the_jail() {
     let listener = socket(&path("send"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_postern-send"));
     command.env("CREDENTIALS_DIRECTORY", path("credentials")).env("POSTERN_EDGES", path("edges"));
-    command.env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET");
+    command.env_remove("NOTIFY_SOCKET");
     let mut child = jail::spawn::spawn(&mut command, &[(SendDeliver::NAME, listener.as_fd())]).unwrap();
 
     let client = Client::<SendDeliver>::new(path("send"));

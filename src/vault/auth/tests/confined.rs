@@ -82,7 +82,6 @@ impl Daemon {
             .env("CREDENTIALS_DIRECTORY", path("credentials"))
             .env("STATE_DIRECTORY", path("state"))
             .env("POSTERN_EDGES", path("edges"))
-            .env_remove("JOURNAL_STREAM")
             .env_remove("NOTIFY_SOCKET");
         let child = jail::spawn::spawn(&mut command, &sockets).unwrap();
         Self { child, files }

@@ -96,7 +96,7 @@ fn listener(files: &TempDir, name: &str) -> OwnedFd {
 fn spawn(files: &TempDir, listeners: &[(&'static str, OwnedFd)]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_postern-keys"));
     command.env("CREDENTIALS_DIRECTORY", files.path().join("credentials")).env("STATE_DIRECTORY", files.path().join("state"));
-    command.env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET");
+    command.env_remove("NOTIFY_SOCKET");
     let fds: Vec<_> = listeners.iter().map(|(name, fd)| (*name, fd.as_fd())).collect();
     jail::spawn::spawn(&mut command, &fds).unwrap()
 }
