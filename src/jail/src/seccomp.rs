@@ -22,7 +22,7 @@ pub enum Class {
     /// Session, and connecting by TCP, to where Landlock and the network namespace allow; no listen. And reading files again, as a
     /// Reader does: certificates, the passwords of smarthosts.
     Client,
-    /// Client, and UDP, which Landlock does not know.
+    /// Client, and UDP, which Landlock does not know; no local sockets but those that it was given.
     Resolver,
     /// Session, and files: open, read, write, sync, rename, unlink, mkdir. No chmod, chown, xattr, mknod, symlink.
     Files,
@@ -257,7 +257,7 @@ fn conditional(class: Class) -> Result<Rules, Error> {
         let writing = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_PATH) as u64;
         add(libc::SYS_openat, vec![is(2, Op::MaskedEq(writing), libc::O_RDONLY as u64)?])?;
     }
-    if matches!(class, Class::Asker | Class::Session | Class::Files) || class.is_client() {
+    if matches!(class, Class::Asker | Class::Session | Class::Client | Class::Files) {
         unix(&mut add, libc::SYS_socket, libc::SOCK_SEQPACKET)?;
     }
     if class.is_client() {

@@ -89,8 +89,11 @@ const SANDBOX: &[&str] = &[
 ];
 
 /// What a process has that opens no connection, and what one has that does.
-const NO_NETWORK: &[&str] = &["PrivateNetwork=yes", "IPAddressDeny=any", "SocketBindDeny=any", "RestrictAddressFamilies=AF_UNIX"];
-const NETWORK: &[&str] = &["IPAddressDeny=any", "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6"];
+const NO_NETWORK: &[&str] = &["PrivateNetwork=yes", "IPAddressDeny=any", "SocketBindDeny=any"];
+const NETWORK: &[&str] = &["IPAddressDeny=any"];
+
+const INTERNET: &[&str] = &["AF_INET", "AF_INET6"];
+const NONE: &[&str] = &[];
 
 /// The text of a unit file; one that is missing has nothing that a test looks for.
 fn unit(name: &str) -> String {
@@ -123,6 +126,11 @@ fn every_service_has_the_whole_sandbox() {
         for line in SANDBOX.iter().chain(if service.dials_out { NETWORK } else { NO_NETWORK }) {
             assert!(lines.contains(line), "{}: {line}", service.name);
         }
+        // Whoever connects to no edge makes no local socket.
+        let families = if service.calls.is_empty() { NONE } else { &["AF_UNIX"] };
+        let families = set(families.iter().chain(if service.dials_out { INTERNET } else { NONE }).copied());
+        let families = if families.is_empty() { set(["none"]) } else { families };
+        assert_eq!(values(&unit, "RestrictAddressFamilies"), families, "{}", service.name);
         for bound in ["MemoryMax", "TasksMax", "LimitNOFILE"] {
             assert_eq!(values(&unit, bound).len(), 1, "{}: {bound}", service.name);
         }
