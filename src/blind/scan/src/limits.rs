@@ -29,9 +29,11 @@ pub(crate) const OUTAGE_TIME: Duration = Duration::from_secs(5);
 /// Answers that are remembered, and their bytes, about.
 pub(crate) const KNOWN: usize = 8_192;
 pub(crate) const KNOWN_BYTES: usize = 16 * 1024 * 1024;
-/// Questions under way: what one connection to dns may have, so that none waits for a place.
-pub(crate) const ASKING: usize = 192;
-/// Messages that wait for answers at a time, and those that one peer (an IPv4 address or an IPv6 /64) brought; the others are judged by what
+/// Questions under way: as many as dns works on at a time for us, so that none waits there.
+pub(crate) const ASKING: usize = 128;
+/// Those of them that messages of one peer (an IPv4 address or an IPv6 /64) led to; more wait until one of the peer's own is over.
+pub(crate) const ASKING_PER_PEER: usize = 32;
+/// Messages that wait for answers at a time, and those that one peer brought; the others are judged by what
 /// is known. A host whose names are never answered so holds up its own mail.
 pub(crate) const JUDGING: usize = 160;
 pub(crate) const JUDGING_PER_PEER: usize = 16;

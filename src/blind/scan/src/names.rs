@@ -3,19 +3,25 @@
 //! Each question is under way once at a time, whoever waits for it. That there is no answer is remembered too, and as long as that goes on
 //! nobody waits for it again: the question is repeated behind their backs. When nothing at all is answered any more, nobody waits long for
 //! anything. So an outage of the DNS, or a domain that does not answer, costs a message or two their time and not all of them.
+//!
+//! Questions under way are bounded, and so are those that one peer's messages lead to: a peer whose names are never answered takes the places
+//! of nobody else.
 
-use crate::limits::{ANSWER_TIME, ASKING, KNOWN, KNOWN_BYTES, OUTAGE_AFTER, OUTAGE_PATIENCE, OUTAGE_TIME, QUESTION_PATIENCE};
+use crate::limits::{
+    ANSWER_TIME, ASKING, ASKING_PER_PEER, JUDGING, KNOWN, KNOWN_BYTES, OUTAGE_AFTER, OUTAGE_PATIENCE, OUTAGE_TIME, QUESTION_PATIENCE,
+};
 use pure_mailauth::{Answer, Question};
 use std::{
     collections::HashMap,
+    net::IpAddr,
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use wire::{
     Client,
     edge::dns_scan::{DnsForScan, Request, Response},
@@ -26,6 +32,8 @@ use wire::{
 pub(crate) struct Names {
     client: Client<DnsForScan>,
     table: Mutex<Table>,
+    /// [`ASKING`].
+    places: Arc<Semaphore>,
     /// Questions in a row that had no answer.
     failures: AtomicU32,
     times: Times,
@@ -58,9 +66,46 @@ struct Table {
     /// Of what is known.
     bytes: usize,
     asking: HashMap<Question, Waiting>,
+    /// [`ASKING_PER_PEER`], of the peers whose questions are under way or wait for that.
+    shares: HashMap<IpAddr, Weak<Semaphore>>,
+}
+
+/// What is known of a question.
+enum Known {
+    Answer(Answer),
+    /// That there was no answer, a while ago.
+    Failed,
+    Nothing,
+}
+
+/// One of the places of questions under way, and of its peer's.
+struct Place {
+    _own: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
 }
 
 impl Table {
+    fn look(&self, question: &Question) -> Known {
+        match self.known.get(question) {
+            Some((answer, until)) if Instant::now() < *until => Known::Answer(answer.clone()),
+            Some((Answer::Unavailable, _)) => Known::Failed,
+            _ => Known::Nothing,
+        }
+    }
+
+    fn share(&mut self, network: IpAddr) -> Arc<Semaphore> {
+        if let Some(share) = self.shares.get(&network).and_then(Weak::upgrade) {
+            return share;
+        }
+        // As many as there are peers whose messages wait, about.
+        if self.shares.len() >= JUDGING {
+            self.shares.retain(|_, share| share.strong_count() > 0);
+        }
+        let share = Arc::new(Semaphore::new(ASKING_PER_PEER));
+        self.shares.insert(network, Arc::downgrade(&share));
+        share
+    }
+
     fn keep(&mut self, question: Question, answer: Answer, until: Instant) {
         if self.known.len() >= KNOWN || self.bytes >= KNOWN_BYTES {
             // Rare, and what is needed is soon there again.
@@ -75,7 +120,8 @@ impl Table {
 
 impl Names {
     pub(crate) fn new(edge: &Path, times: Times) -> Arc<Self> {
-        Arc::new(Self { client: Client::new(edge), table: Mutex::default(), failures: AtomicU32::new(0), times })
+        let places = Arc::new(Semaphore::new(ASKING));
+        Arc::new(Self { client: Client::new(edge), table: Mutex::default(), places, failures: AtomicU32::new(0), times })
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -84,43 +130,71 @@ impl Names {
 
     /// What is known of a question without waiting.
     pub(crate) fn known(&self, question: &Question) -> Option<Answer> {
-        let table = self.table();
-        let (answer, until) = table.known.get(question)?;
-        (Instant::now() < *until).then(|| answer.clone())
+        match self.table().look(question) {
+            Known::Answer(answer) => Some(answer),
+            Known::Failed | Known::Nothing => None,
+        }
     }
 
-    /// The answer, waited for a while.
-    pub(crate) async fn ask(self: &Arc<Self>, question: Question) -> Answer {
-        let (mut waiting, before) = {
-            let mut table = self.table();
-            let before = match table.known.get(&question) {
-                Some((answer, until)) if Instant::now() < *until => return answer.clone(),
-                Some((Answer::Unavailable, _)) => Some(Answer::Unavailable),
-                _ => None,
-            };
-            let waiting = match table.asking.get(&question) {
-                Some(waiting) => waiting.clone(),
-                None if table.asking.len() >= ASKING => return Answer::Unavailable,
-                None => {
-                    let (sender, waiting) = watch::channel(None);
-                    table.asking.insert(question.clone(), waiting.clone());
-                    tokio::spawn(self.clone().fetch(question, sender));
-                    waiting
+    /// The answer to a question that a message from this network led to, waited for a while.
+    pub(crate) async fn ask(self: &Arc<Self>, network: IpAddr, question: Question) -> Answer {
+        let known = self.table().look(&question);
+        match known {
+            Known::Answer(answer) => return answer,
+            Known::Failed => {
+                if let Some(place) = self.free_place(network) {
+                    drop(self.begin(question, place));
                 }
-            };
-            (waiting, before)
-        };
-        if let Some(before) = before {
-            return before;
+                return Answer::Unavailable;
+            }
+            Known::Nothing => {}
         }
         let outage = self.failures.load(Ordering::Relaxed) >= OUTAGE_AFTER;
         let patience = if outage { self.times.outage_patience } else { self.times.patience };
-        let answered = tokio::time::timeout(patience, waiting.wait_for(Option::is_some)).await;
-        let answer = answered.ok().and_then(|answer| answer.ok().and_then(|answer| answer.clone()));
-        answer.unwrap_or(Answer::Unavailable)
+        tokio::time::timeout(patience, self.answer(network, question)).await.ok().flatten().unwrap_or(Answer::Unavailable)
     }
 
-    async fn fetch(self: Arc<Self>, question: Question, sender: watch::Sender<Option<Answer>>) {
+    async fn answer(self: &Arc<Self>, network: IpAddr, question: Question) -> Option<Answer> {
+        let under_way = self.table().asking.get(&question).cloned();
+        let mut waiting = match under_way {
+            Some(waiting) => waiting,
+            None => {
+                let place = self.place(network).await?;
+                // Somebody else may have asked meanwhile.
+                if let Some(answer) = self.known(&question) {
+                    return Some(answer);
+                }
+                self.begin(question, place)
+            }
+        };
+        waiting.wait_for(Option::is_some).await.ok()?.clone()
+    }
+
+    /// A place for one more question, as soon as there is one. The peer's own comes first: whoever has none of those keeps nobody waiting.
+    async fn place(&self, network: IpAddr) -> Option<Place> {
+        let share = self.table().share(network);
+        let own = share.acquire_owned().await.ok()?;
+        Some(Place { _own: own, _of_all: self.places.clone().acquire_owned().await.ok()? })
+    }
+
+    fn free_place(&self, network: IpAddr) -> Option<Place> {
+        let own = self.table().share(network).try_acquire_owned().ok()?;
+        Some(Place { _own: own, _of_all: self.places.clone().try_acquire_owned().ok()? })
+    }
+
+    /// Asks, unless that is under way.
+    fn begin(self: &Arc<Self>, question: Question, place: Place) -> Waiting {
+        let mut table = self.table();
+        if let Some(waiting) = table.asking.get(&question) {
+            return waiting.clone();
+        }
+        let (sender, waiting) = watch::channel(None);
+        table.asking.insert(question.clone(), waiting.clone());
+        tokio::spawn(self.clone().fetch(question, sender, place));
+        waiting
+    }
+
+    async fn fetch(self: Arc<Self>, question: Question, sender: watch::Sender<Option<Answer>>, place: Place) {
         let answer = match self.client.call(&request(&question), &[]).await {
             Ok(reply) => read(reply.body),
             Err(error) => {
@@ -142,6 +216,7 @@ impl Names {
                 table.keep(question, answer.clone(), until);
             }
         }
+        drop(place);
         // Nobody may be waiting any more.
         let _ = sender.send(Some(answer));
     }
@@ -150,7 +225,8 @@ impl Names {
 fn request(question: &Question) -> Request {
     match question {
         Question::Texts(name) => Request::Texts(name.clone()),
-        Question::Addresses(name) => Request::Addresses(name.clone()),
+        Question::Ipv4(name) => Request::Ipv4(name.clone()),
+        Question::Ipv6(name) => Request::Ipv6(name.clone()),
         Question::Exchanges(name) => Request::Exchanges(name.clone()),
         Question::Names(address) => Request::Names(*address),
     }
@@ -190,8 +266,10 @@ mod tests {
         Times { patience: Duration::from_millis(millis), outage_patience: Duration::from_millis(1), answer: long, outage: long }
     }
 
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
     fn texts(name: &str) -> Question {
-        Question::Texts(domain(name))
+        Question::Texts(domain(name).into())
     }
 
     #[tokio::test]
@@ -202,14 +280,14 @@ mod tests {
         let tasks: Vec<_> = (0..50)
             .map(|_| {
                 let names = names.clone();
-                tokio::spawn(async move { names.ask(texts("a.test")).await })
+                tokio::spawn(async move { names.ask(PEER, texts("a.test")).await })
             })
             .collect();
         for task in tasks {
             assert_eq!(task.await.unwrap(), Answer::Texts(vec!["hello".into()]));
         }
-        assert_eq!(names.ask(texts("nothing.test")).await, Answer::Nothing);
-        assert_eq!(names.ask(texts("nothing.test")).await, Answer::Nothing);
+        assert_eq!(names.ask(PEER, texts("nothing.test")).await, Answer::Nothing);
+        assert_eq!(names.ask(PEER, texts("nothing.test")).await, Answer::Nothing);
         assert_eq!((dns.asked("a.test"), dns.asked("nothing.test")), (1, 1));
         assert_eq!(names.known(&texts("a.test")), Some(Answer::Texts(vec!["hello".into()])));
         assert_eq!(names.known(&texts("b.test")), None);
@@ -221,7 +299,7 @@ mod tests {
         let dns = Dns::start();
         dns.stall("slow.test");
         let names = Names::new(&dns.edge, Times { outage: Duration::ZERO, ..times(20) });
-        assert_eq!(names.ask(texts("slow.test")).await, Answer::Unavailable);
+        assert_eq!(names.ask(PEER, texts("slow.test")).await, Answer::Unavailable);
         dns.go_on("slow.test", Response::Unavailable);
         while !names.table().known.contains_key(&texts("slow.test")) {
             tokio::task::yield_now().await;
@@ -230,10 +308,10 @@ mod tests {
         let patient = Names::new(&dns.edge, Times { outage: Duration::ZERO, ..times(600_000) });
         patient.table().keep(texts("slow.test"), Answer::Unavailable, Instant::now());
         dns.stall("slow.test");
-        assert_eq!(patient.ask(texts("slow.test")).await, Answer::Unavailable);
-        assert_eq!(patient.ask(texts("slow.test")).await, Answer::Unavailable);
+        assert_eq!(patient.ask(PEER, texts("slow.test")).await, Answer::Unavailable);
+        assert_eq!(patient.ask(PEER, texts("slow.test")).await, Answer::Unavailable);
         dns.go_on("slow.test", Response::Nothing);
-        while patient.ask(texts("slow.test")).await != Answer::Nothing {
+        while patient.ask(PEER, texts("slow.test")).await != Answer::Nothing {
             tokio::task::yield_now().await;
         }
     }
@@ -246,12 +324,61 @@ mod tests {
         names.failures.store(OUTAGE_AFTER, Ordering::Relaxed);
         dns.stall("slow.test");
         // It would wait ten minutes otherwise.
-        assert_eq!(names.ask(texts("slow.test")).await, Answer::Unavailable);
+        assert_eq!(names.ask(PEER, texts("slow.test")).await, Answer::Unavailable);
         dns.say("a.test", "hello");
-        names.ask(texts("a.test")).await;
+        names.ask(PEER, texts("a.test")).await;
         while names.failures.load(Ordering::Relaxed) > 0 {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// A peer whose names are never answered keeps nobody from asking, nor his own next question from being asked when there is room again.
+    #[tokio::test]
+    async fn a_peer_has_a_share() {
+        let dns = Dns::start();
+        let names = Names::new(&dns.edge, times(600_000));
+        let stall = |peer: u8, count: usize| {
+            for n in 0..count {
+                let name = format!("n{n}.p{peer}.test");
+                dns.stall(&name);
+                tokio::spawn({
+                    let names = names.clone();
+                    async move { names.ask(IpAddr::from([10, 0, 0, peer]), texts(&name)).await }
+                });
+            }
+        };
+        let under_way = async |count: usize| {
+            while names.table().asking.len() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        stall(1, ASKING_PER_PEER + 1);
+        under_way(ASKING_PER_PEER).await;
+        assert_eq!(names.ask(PEER, texts("a.test")).await, Answer::Nothing);
+        assert_eq!(names.table().asking.len(), ASKING_PER_PEER);
+        assert_eq!(names.table().known.len(), 1);
+        // One of his own is over: the next one is asked.
+        dns.go_on("n0.p1.test", Response::Nothing);
+        while names.known(&texts("n0.p1.test")).is_none() {
+            tokio::task::yield_now().await;
+        }
+        under_way(ASKING_PER_PEER).await;
+        // When all places are taken, others wait for one rather than do without.
+        for peer in 2..=4 {
+            stall(peer, ASKING_PER_PEER);
+        }
+        under_way(ASKING).await;
+        let last = tokio::spawn({
+            let names = names.clone();
+            async move { names.ask(PEER, texts("b.test")).await }
+        });
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!last.is_finished());
+        dns.go_on("n0.p2.test", Response::Nothing);
+        assert_eq!(last.await.unwrap(), Answer::Nothing);
+        assert!(names.table().shares.len() <= 5);
     }
 
     #[tokio::test]

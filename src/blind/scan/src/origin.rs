@@ -1,4 +1,5 @@
-//! Where a message is from, as far as the DNS can prove it: asks what [`pure_mailauth`] wants to know, all questions of a round at once.
+//! Where a message is from, as far as the DNS can prove it: asks what [`pure_mailauth`] wants to know, each question as soon as it comes up.
+//! What is not answered holds up what depends on it, and nothing else: a name that somebody keeps silent makes no other unknown.
 
 use crate::{
     limits::{JUDGEMENT_TIME, JUDGING, JUDGING_PER_PEER},
@@ -6,9 +7,9 @@ use crate::{
 };
 use pure_addr::Domain;
 use pure_index::{MessageIndex, judgement::Judgement};
-use pure_mailauth::{Answers, Connection, Inspection, limits::MAX_ROUNDS};
+use pure_mailauth::{Answer, Answers, Connection, Inspection, limits::MAX_ROUNDS};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -46,16 +47,17 @@ impl Origin {
         Inspection::read(message, index, connection, &self.host, (self.now)())
     }
 
-    /// What came of it, within the time.
-    pub(crate) async fn judge(&self, mut inspection: Inspection, peer: IpAddr) -> Judgement {
+    /// What came of it, within the time; none when there is no end to it.
+    pub(crate) async fn judge(&self, mut inspection: Inspection, peer: IpAddr) -> Option<Judgement> {
         let mut answers = Answers::default();
         if let Some(judgement) = self.by_what_is_known(&mut inspection, &mut answers) {
-            return judgement;
+            return Some(judgement);
         }
-        if let Some(_place) = self.wait(peer) {
-            let asked = tokio::time::timeout(self.time, self.ask(&mut inspection, &mut answers)).await;
+        let network = network(peer);
+        if let Some(_place) = self.wait(network) {
+            let asked = tokio::time::timeout(self.time, self.ask(&mut inspection, &mut answers, network)).await;
             if let Ok(Some(judgement)) = asked {
-                return judgement;
+                return Some(judgement);
             }
         } else {
             tracing::warn!(%peer, "too many of its messages wait for the DNS: judged without");
@@ -87,41 +89,47 @@ impl Origin {
         None
     }
 
-    async fn ask(&self, inspection: &mut Inspection, answers: &mut Answers) -> Option<Judgement> {
-        for _ in 0..MAX_ROUNDS {
-            let mut asked = JoinSet::new();
+    async fn ask(&self, inspection: &mut Inspection, answers: &mut Answers, network: IpAddr) -> Option<Judgement> {
+        let (mut asked, mut under_way) = (JoinSet::new(), HashSet::new());
+        // Ends, since the questions of one message are bounded.
+        loop {
             for question in answers.wanted() {
-                let names = self.names.clone();
-                asked.spawn(async move { (question.clone(), names.ask(question).await) });
+                if under_way.insert(question.clone()) {
+                    let names = self.names.clone();
+                    asked.spawn(async move { (question.clone(), names.ask(network, question).await) });
+                }
             }
-            while let Some(answer) = asked.join_next().await {
-                // Who was asked about and has no answer is asked about again below, and then has none.
+            // Whatever else has come by then is looked at together.
+            let mut next = Some(asked.join_next().await?);
+            while let Some(answer) = next {
                 if let Ok((question, answer)) = answer {
                     answers.answer(question, answer);
                 }
+                next = asked.try_join_next();
             }
             if let Some(judgement) = inspection.judge(answers) {
                 return Some(judgement);
             }
         }
-        None
     }
 
-    /// As if nothing that is still open were ever answered.
-    fn without(&self, inspection: &mut Inspection, answers: &mut Answers) -> Judgement {
+    /// As if nothing that is still open, and not known by now, were ever answered.
+    fn without(&self, inspection: &mut Inspection, answers: &mut Answers) -> Option<Judgement> {
         for _ in 0..MAX_ROUNDS.saturating_mul(2) {
-            answers.give_up();
             if let Some(judgement) = inspection.judge(answers) {
-                return judgement;
+                return Some(judgement);
+            }
+            for question in answers.wanted() {
+                let answer = self.names.known(&question).unwrap_or(Answer::Unavailable);
+                answers.answer(question, answer);
             }
         }
         tracing::error!("a judgement without end");
-        Judgement::default()
+        None
     }
 
     /// A place among those who wait; none when there are too many.
-    fn wait(&self, peer: IpAddr) -> Option<Place<'_>> {
-        let network = network(peer);
+    fn wait(&self, network: IpAddr) -> Option<Place<'_>> {
         let mut waiting = self.waiting();
         let all: usize = waiting.values().sum();
         let own = waiting.entry(network).or_insert(0);
@@ -189,7 +197,7 @@ mod tests {
 
     async fn judge(origin: &Origin) -> Judgement {
         let inspection = origin.inspect(MESSAGE, &pure_mime::index(MESSAGE), &connection());
-        origin.judge(inspection, connection().peer).await
+        origin.judge(inspection, connection().peer).await.unwrap()
     }
 
     #[tokio::test]
@@ -238,6 +246,39 @@ mod tests {
         assert_eq!(others.len() + held.len(), JUDGING);
         let same: [IpAddr; 2] = ["2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap()];
         assert_eq!(network(same[0]), network(same[1]));
+    }
+
+    /// One name that is kept silent holds up what depends on it alone, however many answers the rest takes.
+    #[tokio::test]
+    async fn what_is_slow_holds_up_nothing_else() {
+        let dns = Dns::start();
+        dns.stall("c.test");
+        dns.say("a.test", "v=spf1 include:i1.test -all");
+        dns.say("i1.test", "v=spf1 include:i2.test -all");
+        dns.say("i2.test", "v=spf1 include:i3.test -all");
+        dns.say("i3.test", "v=spf1 ip4:192.0.2.1 -all");
+        let origin = origin(&dns, Duration::from_secs(600));
+        let judging = tokio::spawn({
+            let origin = origin.clone();
+            async move { judge(&origin).await }
+        });
+        let last = async {
+            while dns.asked("i3.test") == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), last).await.unwrap();
+        judging.abort();
+        assert!(judging.await.unwrap_err().is_cancelled());
+        // And when there is no time, or no place, what has been heard counts.
+        let peer: IpAddr = "192.0.2.1".parse().unwrap();
+        let _held: Vec<Place<'_>> = (0..JUDGING_PER_PEER * 2).map_while(|_| origin.wait(peer)).collect();
+        while origin.names.known(&pure_mailauth::Question::Texts(domain("i3.test").into())).is_none() {
+            tokio::task::yield_now().await;
+        }
+        let judged = judge(&origin).await;
+        assert_eq!((judged.spf[0].result, judged.spf[1].result), (SpfResult::Pass, SpfResult::TempError));
+        assert_eq!(judged.dmarc.alignment, Alignment::Aligned);
     }
 
     #[tokio::test]

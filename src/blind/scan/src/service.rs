@@ -57,7 +57,7 @@ impl Scanner {
             (index, inspection)
         };
         let Some((index, inspection)) = self.work(fds, inspect).await? else { return Ok(QueueResponse::Failed) };
-        let judgement = self.origin.judge(inspection, peer).await;
+        let Some(judgement) = self.origin.judge(inspection, peer).await else { return Ok(QueueResponse::Failed) };
         Ok(QueueResponse::Judged(Box::new(index), Box::new(judgement)))
     }
 

@@ -23,9 +23,9 @@ pub(crate) struct Dns {
 }
 
 struct Zone {
-    texts: Mutex<HashMap<Domain, Response>>,
-    asked: Mutex<HashMap<Domain, usize>>,
-    stalled: watch::Sender<HashSet<Domain>>,
+    texts: Mutex<HashMap<String, Response>>,
+    asked: Mutex<HashMap<String, usize>>,
+    stalled: watch::Sender<HashSet<String>>,
 }
 
 pub(crate) fn domain(name: &str) -> Domain {
@@ -35,10 +35,10 @@ pub(crate) fn domain(name: &str) -> Domain {
 impl Service<DnsForScan> for Zone {
     async fn call(&self, request: Request, _: Vec<OwnedFd>) -> Result<Reply<DnsForScan>, Error> {
         let Request::Texts(name) = request else { return Ok(Reply::new(Response::Nothing)) };
-        *self.asked.lock().unwrap().entry(name.clone()).or_default() += 1;
+        *self.asked.lock().unwrap().entry(name.to_string()).or_default() += 1;
         let mut stalled = self.stalled.subscribe();
-        drop(stalled.wait_for(|names| !names.contains(&name)).await);
-        Ok(Reply::new(self.texts.lock().unwrap().get(&name).cloned().unwrap_or(Response::Nothing)))
+        drop(stalled.wait_for(|names| !names.contains(name.as_str())).await);
+        Ok(Reply::new(self.texts.lock().unwrap().get(name.as_str()).cloned().unwrap_or(Response::Nothing)))
     }
 }
 
@@ -56,24 +56,24 @@ impl Dns {
 
     pub(crate) fn say(&self, name: &str, text: &str) {
         let texts = Response::Texts(List::new(vec![Text::new(text).unwrap()]).unwrap());
-        self.zone.texts.lock().unwrap().insert(domain(name), texts);
+        self.zone.texts.lock().unwrap().insert(name.to_owned(), texts);
     }
 
     pub(crate) fn asked(&self, name: &str) -> usize {
-        self.zone.asked.lock().unwrap().get(&domain(name)).copied().unwrap_or(0)
+        self.zone.asked.lock().unwrap().get(name).copied().unwrap_or(0)
     }
 
     /// Answers nothing about this name until it goes on.
     pub(crate) fn stall(&self, name: &str) {
         self.zone.stalled.send_modify(|names| {
-            names.insert(domain(name));
+            names.insert(name.to_owned());
         });
     }
 
     pub(crate) fn go_on(&self, name: &str, response: Response) {
-        self.zone.texts.lock().unwrap().insert(domain(name), response);
+        self.zone.texts.lock().unwrap().insert(name.to_owned(), response);
         self.zone.stalled.send_modify(|names| {
-            names.remove(&domain(name));
+            names.remove(name);
         });
     }
 }

@@ -21,7 +21,8 @@
 //! # Limits of what is done
 //!
 //! DNAME below a signed zone is bogus (the synthesised CNAME is not signed, RFC 6672 5.3.1); keys of the root that replace each other are
-//! not followed by themselves (RFC 5011): new ones come with a new version, or with the file of trust anchors.
+//! not followed by themselves (RFC 5011): new ones come with a new version, or with the file of trust anchors. Without name servers to ask, names of
+//! more than some 24 labels cannot be known: the recursor looks for a zone at each label, and may ask so often.
 
 mod anchors;
 mod cache;

@@ -8,6 +8,8 @@ pub const QUESTION_TIME: Duration = Duration::from_secs(40);
 pub const SERVER_TIME: Duration = Duration::from_secs(5);
 /// Questions under way; more wait.
 pub const QUESTIONS: usize = 256;
+/// For one question of scan: below the patience of that edge (10 s), so that no place is held for who has gone.
+pub const ORIGIN_TIME: Duration = Duration::from_secs(9);
 /// Questions of scan under way, beside those of send; more wait.
 pub const ORIGIN_QUESTIONS: usize = 128;
 /// Queries that one question may lead to: aliases, keys, delegations. A long chain of signed zones needs about thirty.

@@ -3,7 +3,7 @@
 use crate::{
     anchors::Anchors,
     cache::Cache,
-    limits::{ALIASES, ANSWER_BYTES, CACHED_ANSWERS, ORIGIN_QUESTIONS, QUESTION_TIME, QUESTIONS},
+    limits::{ALIASES, ANSWER_BYTES, CACHED_ANSWERS, ORIGIN_QUESTIONS, ORIGIN_TIME, QUESTION_TIME, QUESTIONS},
     upstream::{ROOT_SERVERS, Servers, Upstream},
     validator::{Answer, Validator},
 };
@@ -93,7 +93,7 @@ impl<P: ConnectionProvider> Resolver<P> {
     /// The answer to a question, within the time limit.
     pub async fn answer(&self, request: Request) -> Response {
         let inner = self.0.clone();
-        let answer = self.within_time(async move {
+        let answer = self.within(self.0.time, async move {
             let _slot = inner.questions.acquire().await.ok()?;
             Some(inner.answer(request).await)
         });
@@ -103,17 +103,17 @@ impl<P: ConnectionProvider> Resolver<P> {
     /// The answer to a question of scan, within the time limit.
     pub async fn origin(&self, request: dns_scan::Request) -> dns_scan::Response {
         let inner = self.0.clone();
-        let answer = self.within_time(async move {
+        let answer = self.within(self.0.time.min(ORIGIN_TIME), async move {
             let _slot = inner.origin_questions.acquire().await.ok()?;
             Some(inner.origin(request).await)
         });
         answer.await.unwrap_or(dns_scan::Response::Unavailable)
     }
 
-    async fn within_time<T: Send + 'static>(&self, answer: impl Future<Output = Option<T>> + Send + 'static) -> Option<T> {
+    async fn within<T: Send + 'static>(&self, time: Duration, answer: impl Future<Output = Option<T>> + Send + 'static) -> Option<T> {
         // A task of its own: a panic in the library costs this question and no other.
         let mut task = Task(tokio::spawn(answer));
-        match tokio::time::timeout(self.0.time, &mut task.0).await {
+        match tokio::time::timeout(time, &mut task.0).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 tracing::error!(%error, "a question could not be answered");
@@ -174,7 +174,7 @@ impl<P: ConnectionProvider> Inner<P> {
         let found = self.follow(name, kind).await;
         let Answer::Records { data, secure, .. } = found.answer else { return without_records(&found) };
         let records = match kind {
-            RecordType::MX => Some(exchanges(&data)),
+            RecordType::MX => Some(Records::Mx(List::new(exchanges(&data)).unwrap_or_default())),
             RecordType::TLSA => associations(&data),
             _ => Some(texts(&data)),
         };
@@ -199,12 +199,7 @@ impl<P: ConnectionProvider> Inner<P> {
         for found in &both {
             match &found.answer {
                 Answer::Records { data, secure, .. } => {
-                    let known = |data: &RData| match data {
-                        RData::A(address) => Some(IpAddr::V4(address.0)),
-                        RData::AAAA(address) => Some(IpAddr::V6(address.0)),
-                        _ => None,
-                    };
-                    addresses.extend(data.iter().filter_map(known).take(MAX_RECORDS / 2));
+                    addresses.extend(data.iter().filter_map(address).take(MAX_RECORDS / 2));
                     all_secure &= *secure && found.secure;
                     alias = alias.or_else(|| found.canonical.clone());
                 }
@@ -262,6 +257,14 @@ impl<P: ConnectionProvider> Inner<P> {
     }
 }
 
+pub(crate) fn address(data: &RData) -> Option<IpAddr> {
+    match data {
+        RData::A(address) => Some(IpAddr::V4(address.0)),
+        RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+        _ => None,
+    }
+}
+
 /// A name that cannot exist, by the grammar.
 const NO_SUCH_NAME: Response = Response::None { secure: true, no_name: true };
 
@@ -301,7 +304,7 @@ pub(crate) fn domain_of(name: &Name) -> Option<Domain> {
 
 /// RFC 5321 5.1: most preferred first. Those whose host is no host name are left out, and a null MX beside others too, since it
 /// would contradict them (RFC 7505 3).
-fn exchanges(data: &[RData]) -> Records {
+pub(crate) fn exchanges(data: &[RData]) -> Vec<Mx> {
     let known = |data: &RData| match data {
         RData::MX(mx) if mx.exchange.is_root() => Some(Mx { preference: mx.preference, host: None }),
         RData::MX(mx) => Some(Mx { preference: mx.preference, host: Some(domain_of(&mx.exchange)?) }),
@@ -313,7 +316,7 @@ fn exchanges(data: &[RData]) -> Records {
     }
     list.sort_by_key(|mx| mx.preference);
     list.truncate(if list.iter().any(|mx| mx.host.is_some()) { MAX_RECORDS } else { 1 });
-    Records::Mx(List::new(list).unwrap_or_default())
+    list
 }
 
 /// None when there are records and not one fits.

@@ -10,7 +10,7 @@ use hickory_resolver::proto::{
     },
 };
 use postern_dns::{Anchors, Network, Resolver};
-use pure_addr::Domain;
+use pure_addr::{Domain, QueryName};
 use std::{net::SocketAddr, time::Duration};
 use test_names::{Lie, Server, Spoiled, TTL, World, name};
 use wire::edge::dns_send::{Records, Request, Response};
@@ -446,19 +446,22 @@ async fn other_servers_can_take_over() {
 /// What scan asks: texts as they are, hosts, addresses, the names of an address; bogus is no answer and no denial.
 #[tokio::test]
 async fn questions_about_origins() {
-    use wire::edge::dns_scan::{MAX_TEXTS, Request, Response};
+    use wire::edge::dns_scan::{MAX_TEXT, MAX_TEXTS, Request, Response};
     let mut world = world();
     world.text("secure.test.", &["other"]).text("secure.test.", &["v=spf1 ", "mx\t-all"]).text("alias-of-text.secure.test.", &["x"]);
     for number in 0..MAX_TEXTS {
         world.text("many.secure.test.", &[&format!("noise {number}")]);
     }
+    let part = "x".repeat(250);
+    world.text("odd.secure.test.", &["v=spf1 \u{1}all"]);
+    world.text("long.secure.test.", &[&["v=spf1 "][..], &[part.as_str(); 17][..]].concat());
     world.text("many.secure.test.", &["v=spf1 -all"]).text("bogus.secure.test.", &["v=spf1 +all"]);
     world.spoil("bogus.secure.test.", RecordType::TXT, Spoiled::Unsigned);
     world.zone("in-addr.arpa.", false);
     let host = hickory_resolver::proto::rr::rdata::PTR(name("MX1.secure.test."));
     world.add("1.2.0.192.in-addr.arpa.", RData::PTR(host));
     let (_server, dns) = start(world).await;
-    let texts = async |of: &str| match dns.origin(Request::Texts(domain(of))).await {
+    let texts = async |of: &str| match dns.origin(Request::Texts(domain(of).into())).await {
         Response::Texts(list) => list.iter().map(|t| t.as_str().to_owned()).collect::<Vec<_>>(),
         other => vec![format!("{other:?}")],
     };
@@ -466,12 +469,21 @@ async fn questions_about_origins() {
     let many = texts("many.secure.test").await;
     assert_eq!((many.len(), many[0].as_str()), (MAX_TEXTS, "v=spf1 -all"));
     assert_eq!(texts("bogus.secure.test").await, ["Unavailable"]);
+    // RFC 2181 11: a name need not be a host's.
+    let wide = dns.origin(Request::Texts(QueryName::parse("a+b=c/d:e f.secure.test").unwrap())).await;
+    assert_eq!(wide, Response::Nothing);
+    // RFC 7208 4.6: what is no text is there, and cannot be understood.
+    assert_eq!(texts("odd.secure.test").await, ["v=spf1 \u{fffd}all"]);
+    let long = texts("long.secure.test").await.remove(0);
+    assert!(long.len() <= MAX_TEXT && long.starts_with("v=spf1 xx") && long.ends_with("x\u{fffd}"));
     assert_eq!(texts("nothing.secure.test").await, ["Nothing"]);
-    let Response::Exchanges(hosts) = dns.origin(Request::Exchanges(domain("secure.test"))).await else { panic!() };
+    let Response::Exchanges(hosts) = dns.origin(Request::Exchanges(domain("secure.test").into())).await else { panic!() };
     assert_eq!(hosts.iter().map(Domain::as_str).collect::<Vec<_>>(), ["mx1.secure.test", "mx2.secure.test"]);
-    assert_eq!(dns.origin(Request::Exchanges(domain("null.secure.test"))).await, Response::Nothing);
-    let Response::Addresses(list) = dns.origin(Request::Addresses(domain("alias.secure.test"))).await else { panic!() };
-    assert_eq!(list.len(), 2);
+    assert_eq!(dns.origin(Request::Exchanges(domain("null.secure.test").into())).await, Response::Nothing);
+    for (request, family) in [(Request::Ipv4 as fn(QueryName) -> Request, true), (Request::Ipv6, false)] {
+        let Response::Addresses(list) = dns.origin(request(domain("alias.secure.test").into())).await else { panic!() };
+        assert!(list.len() == 1 && list[0].is_ipv4() == family);
+    }
     let Response::Names(names) = dns.origin(Request::Names("192.0.2.1".parse().unwrap())).await else { panic!() };
     assert_eq!(names.iter().map(Domain::as_str).collect::<Vec<_>>(), ["mx1.secure.test"]);
     assert_eq!(dns.origin(Request::Names("192.0.2.9".parse().unwrap())).await, Response::Nothing);

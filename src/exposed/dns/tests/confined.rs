@@ -60,7 +60,7 @@ async fn questions_are_answered_inside_the_jail() {
     assert_eq!(ask(Request::Mx(Domain::parse("nothing.test").unwrap())).await, Response::None { secure: true, no_name: true });
 
     let for_scan = Client::<DnsForScan>::new(path("scan"));
-    let hosts = for_scan.call(&dns_scan::Request::Exchanges(Domain::parse("test").unwrap()), &[]).await.unwrap().body;
+    let hosts = for_scan.call(&dns_scan::Request::Exchanges(Domain::parse("test").unwrap().into()), &[]).await.unwrap().body;
     assert!(matches!(&hosts, dns_scan::Response::Exchanges(list) if list.len() == 1), "{hosts:?}");
 
     // A reload reads nothing that was declared, and breaks nothing.

@@ -69,6 +69,20 @@ impl Domain {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is this other domain, or stands below it.
+    pub fn is_within(&self, above: &Self) -> bool {
+        self.0.strip_suffix(&above.0).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    }
+
+    /// The domains that it stands below, the nearest first; none for an address literal.
+    pub fn parents(&self) -> impl Iterator<Item = Self> {
+        let mut rest = if self.is_literal() { "" } else { self.0.as_str() };
+        std::iter::from_fn(move || {
+            rest = rest.split_once('.')?.1;
+            Some(Self(rest.to_owned()))
+        })
+    }
 }
 
 fn canonical_label(label: &str) -> Result<String, Invalid> {
@@ -133,6 +147,19 @@ impl fmt::Display for Domain {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_stands_below_whom() {
+        let domain = |text: &str| Domain::parse(text).unwrap();
+        for (name, above, expected) in
+            [("a.test", "a.test", true), ("x.y.a.test", "a.test", true), ("nota.test", "a.test", false), ("test", "a.test", false)]
+        {
+            assert_eq!(domain(name).is_within(&domain(above)), expected, "{name} {above}");
+        }
+        let parents = |text: &str| domain(text).parents().map(String::from).collect::<Vec<_>>();
+        assert_eq!(parents("a.b.c.test"), ["b.c.test", "c.test", "test"]);
+        assert!(parents("test").is_empty() && parents("[192.0.2.1]").is_empty());
+    }
 
     #[test]
     fn one_canonical_form() {

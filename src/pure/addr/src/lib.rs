@@ -12,12 +12,14 @@ mod account;
 mod address;
 mod domain;
 mod mailbox;
+mod query;
 mod text;
 
 pub use account::AccountId;
 pub use address::{Address, LocalPart, MAX_LOCAL_PART, MAX_PATH, ReversePath};
 pub use domain::{Domain, MAX_DOMAIN, MAX_LABEL};
 pub use mailbox::{MAX_MAILBOX_DEPTH, MAX_MAILBOX_NAME, MailboxName, SEPARATOR};
+pub use query::QueryName;
 pub use text::Text;
 
 /// Why a name was refused. The text is for a person; programs match on the variant.

@@ -117,7 +117,8 @@ fn field_length(header: &[u8]) -> usize {
     ends.next().unwrap_or(header.len())
 }
 
-fn has_stray_controls(header: &[u8]) -> bool {
+/// Whether there is a CR or LF without the other, or a NUL (RFC 5322 2.2): BINARYMIME (RFC 3030 3) lets them through.
+pub fn has_stray_controls(header: &[u8]) -> bool {
     let mut before = 0;
     for byte in header.iter().copied().chain([b' ']) {
         if byte == 0 || (byte == b'\n') != (before == b'\r') {

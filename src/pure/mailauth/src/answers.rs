@@ -1,18 +1,20 @@
 //! Questions about names, and what is known of their answers.
 
 use crate::limits::MAX_QUESTIONS;
-use pure_addr::Domain;
+use pure_addr::{Domain, QueryName};
 use std::{collections::HashMap, net::IpAddr};
 
 /// What may be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Question {
     /// TXT.
-    Texts(Domain),
-    /// A and AAAA.
-    Addresses(Domain),
+    Texts(QueryName),
+    /// A.
+    Ipv4(QueryName),
+    /// AAAA.
+    Ipv6(QueryName),
     /// MX.
-    Exchanges(Domain),
+    Exchanges(QueryName),
     /// PTR.
     Names(IpAddr),
 }
@@ -22,7 +24,7 @@ pub enum Question {
 pub enum Answer {
     /// The character-strings of each record joined (RFC 7208 3.3, RFC 6376 3.6.2.2).
     Texts(Vec<String>),
-    /// In no order.
+    /// Of the family that was asked for, in no order.
     Addresses(Vec<IpAddr>),
     /// Most preferred first; a null MX (RFC 7505) is left out.
     Exchanges(Vec<Domain>),
@@ -48,7 +50,7 @@ pub struct Answers {
 const UNAVAILABLE: Answer = Answer::Unavailable;
 
 impl Answers {
-    /// The questions that came up since this was last called, none twice. Each must be answered before the next round.
+    /// The questions that came up since this was last called, none twice. What is not answered comes up again.
     pub fn wanted(&mut self) -> Vec<Question> {
         std::mem::take(&mut self.wanted)
     }
@@ -62,13 +64,6 @@ impl Answers {
     pub fn want(&mut self, question: Question) {
         if !self.wanted.contains(&question) {
             self.wanted.push(question);
-        }
-    }
-
-    /// Whatever is wanted now will not be answered.
-    pub fn give_up(&mut self) {
-        for question in self.wanted() {
-            self.answer(question, Answer::Unavailable);
         }
     }
 

@@ -4,14 +4,16 @@ use crate::{
     answers::{Answers, Pending},
     authres,
     header::{Field, Form, Header},
-    limits::MAX_CHAIN,
+    limits::{MAX_ARC_KEYS, MAX_CHAIN},
     signature::{self, Body, Kind, Open, Signer},
     tags::{Tags, trim},
 };
+use pure_addr::Domain;
 use pure_dkim::relax;
 use pure_index::MessageIndex;
 use pure_index::judgement::{Arc, ArcResult, DkimResult, MAX_ARC_SETS, Seal};
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 
 /// The fields of a set (RFC 8617 4.1), in the order in which they are sealed (RFC 8617 5.1.1).
 const FIELDS: [&str; 3] = ["arc-authentication-results", "arc-message-signature", "arc-seal"];
@@ -26,7 +28,7 @@ pub(crate) struct Chain {
 
 #[derive(Debug)]
 enum State {
-    Done(ArcResult),
+    Done(Arc),
     Open {
         /// The last signature of the message, and every seal, oldest first.
         open: Vec<Open>,
@@ -47,27 +49,33 @@ struct Broken(Option<u8>);
 impl Chain {
     pub(crate) fn read(header: &Header<'_>, body: &mut Body<'_>, now: i64) -> Self {
         if FIELDS.iter().all(|name| header.named(name).next().is_none()) {
-            return Self { state: State::Done(ArcResult::None), instance: None };
+            return Self::done(ArcResult::None, None);
         }
         match examine(header, body, now) {
             Ok((open, seals)) => {
                 let instance = u8::try_from(seals.len()).ok();
                 Self { state: State::Open { open, seals }, instance }
             }
-            Err(Broken(instance)) => Self { state: State::Done(ArcResult::Fail), instance },
+            Err(Broken(instance)) => Self::done(ArcResult::Fail, instance),
         }
     }
 
+    fn done(result: ArcResult, instance: Option<u8>) -> Self {
+        Self { state: State::Done(Arc { result, instance, seals: Vec::new() }), instance }
+    }
+
+    /// The same each time once it is known: what else is open of the message may take longer.
     pub(crate) fn judge(&mut self, answers: &mut Answers) -> Result<Arc, Pending> {
-        let outcome = match &self.state {
-            State::Done(result) => return Ok(Arc { result: *result, instance: self.instance, seals: Vec::new() }),
-            State::Open { open, .. } => verify(open, answers)?,
+        let arc = match &mut self.state {
+            State::Done(arc) => return Ok(arc.clone()),
+            State::Open { open, seals } => {
+                let result = verify(open, answers)?;
+                let seals = if result == ArcResult::Pass { std::mem::take(seals) } else { Vec::new() };
+                Arc { result, instance: self.instance, seals }
+            }
         };
-        let seals = match std::mem::replace(&mut self.state, State::Done(outcome)) {
-            State::Open { seals, .. } if outcome == ArcResult::Pass => seals,
-            _ => Vec::new(),
-        };
-        Ok(Arc { result: outcome, instance: self.instance, seals })
+        self.state = State::Done(arc.clone());
+        Ok(arc)
     }
 }
 
@@ -85,9 +93,16 @@ pub fn older(message: &[u8], index: &MessageIndex) -> Vec<[Vec<u8>; 3]> {
 }
 
 fn verify(open: &[Open], answers: &mut Answers) -> Result<ArcResult, Pending> {
-    // All keys are asked for at once.
-    let results: Vec<Result<DkimResult, Pending>> = open.iter().map(|open| open.verify(answers)).collect();
-    let results = results.into_iter().collect::<Result<Vec<DkimResult>, Pending>>()?;
+    let keys: HashSet<&Domain> = open.iter().map(|open| &open.key).collect();
+    if keys.len() > MAX_ARC_KEYS {
+        return Ok(ArcResult::TempError);
+    }
+    // All keys are asked for at once, and nothing is computed before all are there: this is called again for each answer.
+    let answered: Vec<bool> = open.iter().map(|open| open.has_answer(answers)).collect();
+    if answered.contains(&false) {
+        return Err(Pending);
+    }
+    let results = open.iter().map(|open| open.verify(answers)).collect::<Result<Vec<DkimResult>, Pending>>()?;
     Ok(if results.iter().all(|r| *r == DkimResult::Pass) {
         ArcResult::Pass
     } else if results.iter().all(|r| matches!(r, DkimResult::Pass | DkimResult::TempError)) {

@@ -1,8 +1,9 @@
 //! `Authentication-Results` (RFC 8601) that a message brings along: whose they claim to be, and one thing that a sealer says in them.
 
-use crate::{header::Header, tags::is_space};
+use crate::{header::Header, limits::MAX_RESULTS, tags::is_space};
 use pure_addr::Domain;
 use pure_index::{Span, judgement::MAX_FORGED};
+use std::str::Chars;
 
 /// The fields that claim to be from this host, or from nobody who can be made out; true when there are more than [`MAX_FORGED`].
 pub(crate) fn forged(header: &Header<'_>, host: &Domain) -> (Vec<Span>, bool) {
@@ -13,20 +14,28 @@ pub(crate) fn forged(header: &Header<'_>, host: &Domain) -> (Vec<Span>, bool) {
     (spans, more)
 }
 
-/// RFC 8601 5: the authserv-id is compared without regard to case; one that some reader could take for ours is ours.
+/// RFC 8601 5: the authserv-id is compared without regard to case; one that some reader could take for ours is ours, and so is what nobody
+/// could make out.
 fn claims(value: &[u8], host: &Domain) -> bool {
+    if value.len() > MAX_RESULTS {
+        return true;
+    }
     let Ok(text) = std::str::from_utf8(value) else { return true };
-    let words = Words::new(text);
-    let id = words.first();
-    let name: String = id.chars().take_while(|c| !is_space(*c)).collect();
-    name.is_empty() || Domain::parse(name.trim_end_matches('.')).map_or_else(|_| name.eq_ignore_ascii_case(host.as_str()), |d| d == *host)
+    let id = Parts::new(text).next().unwrap_or_default();
+    // Whatever can stand in no name ends it, for one reader or another: white space, a version, a control character.
+    let name: String = id.trim_start_matches(is_space).chars().take_while(|c| c.is_alphanumeric() || "-_.".contains(*c)).collect();
+    let name = name.trim_end_matches('.');
+    name.is_empty() || Domain::parse(name).map_or_else(|_| name.eq_ignore_ascii_case(host.as_str()), |domain| domain == *host)
 }
 
 /// Whether a sealer found that DMARC had passed.
 pub(crate) fn says_dmarc_passed(payload: &str) -> bool {
-    let words = Words::new(payload);
-    let mut results = words.results().filter_map(|result| {
-        let (method, rest) = result.split_once('=')?;
+    if payload.len() > MAX_RESULTS {
+        return false;
+    }
+    // The first part is the sealer's name.
+    let mut results = Parts::new(payload).skip(1).filter_map(|part| {
+        let (method, rest) = part.split_once('=')?;
         // RFC 8601 2.2: a version may follow the method.
         let method = method.split('/').next().unwrap_or_default().trim_matches(is_space);
         let result = rest.trim_start_matches(is_space).split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
@@ -37,13 +46,22 @@ pub(crate) fn says_dmarc_passed(payload: &str) -> bool {
 }
 
 /// The text without comments (RFC 5322 3.2.2), cut at semicolons; quotes are taken away and what is in them cuts nothing.
-struct Words(Vec<String>);
+struct Parts<'a>(Option<Chars<'a>>);
 
-impl Words {
-    fn new(text: &str) -> Self {
-        let (mut parts, mut part) = (Vec::new(), String::new());
+impl<'a> Parts<'a> {
+    fn new(text: &'a str) -> Self {
+        Self(Some(text.chars()))
+    }
+}
+
+impl Iterator for Parts<'_> {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        let chars = self.0.as_mut()?;
+        let mut part = String::new();
         let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
-        for c in text.chars() {
+        for c in chars {
             if std::mem::take(&mut escaped) {
                 if depth == 0 {
                     part.push(if c == '=' || c == '/' { ' ' } else { c });
@@ -59,24 +77,14 @@ impl Words {
                     part.push(' ');
                 }
                 _ if depth > 0 => {}
-                ';' if !quoted => parts.push(std::mem::take(&mut part)),
+                ';' if !quoted => return Some(part),
                 // A quoted string names no method.
                 '=' | '/' if quoted => part.push(' '),
                 _ => part.push(c),
             }
         }
-        parts.push(part);
-        Self(parts)
-    }
-
-    /// Before the first semicolon.
-    fn first(&self) -> &str {
-        self.0.first().map(|part| part.trim_matches(is_space)).unwrap_or_default()
-    }
-
-    /// Behind it.
-    fn results(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().skip(1).map(|part| part.trim_matches(is_space))
+        self.0 = None;
+        Some(part)
     }
 }
 
@@ -99,6 +107,13 @@ mod tests {
             "; spf=pass",
             "(mx.test",
             "mx.test",
+            // RFC 8601 2.2: a version, which no blank need stand before for every reader.
+            "mx.test/1; dmarc=pass",
+            "mx.test\u{b}; dmarc=pass",
+            "\u{c}mx.test; dmarc=pass",
+            "mx.test=; dmarc=pass",
+            "mx.test\u{a0}; dmarc=pass",
+            "mx.test..; dmarc=pass",
         ] {
             // What stands beside a comment is cut apart, for one reader; for another it is one word.
             if forged != "mx(x).test; none" {
@@ -106,6 +121,9 @@ mod tests {
             }
         }
         assert!(claims(b"\xff", &host));
+        // Longer than anybody's is nobody's who could be made out.
+        let long = |length: usize| format!("other.test; {}", "x".repeat(length));
+        assert!(!claims(long(MAX_RESULTS - 12).as_bytes(), &host) && claims(long(MAX_RESULTS - 11).as_bytes(), &host));
         for other in ["other.test; spf=pass", "xmx.test; none", "mx.test.evil; none", "\"mx test\"; none", "(mx.test) other.test; none"] {
             assert!(!claims(other.as_bytes(), &host), "{other}");
         }
@@ -133,5 +151,14 @@ mod tests {
         ] {
             assert!(!says_dmarc_passed(not), "{not}");
         }
+        let long = |length: usize| format!("x; dmarc=pass;{}", " ".repeat(length));
+        assert!(says_dmarc_passed(&long(MAX_RESULTS - 14)) && !says_dmarc_passed(&long(MAX_RESULTS - 13)));
+    }
+
+    /// One part at a time: what a stranger writes between semicolons is not kept all at once.
+    #[test]
+    fn parts_are_read_one_by_one() {
+        let mut parts = Parts::new("a (;) \";\";b");
+        assert_eq!([parts.next(), parts.next(), parts.next()], [Some("a   ;".into()), Some("b".into()), None]);
     }
 }

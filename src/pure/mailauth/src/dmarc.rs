@@ -5,10 +5,9 @@
 use crate::{
     answers::{Answer, Answers, Pending, Question},
     limits::{MAX_WALK, MIN_SHARED_LABELS},
-    signature::is_below,
-    tags::Tags,
+    tags::{Tags, tag},
 };
-use pure_addr::Domain;
+use pure_addr::{Domain, QueryName};
 use pure_index::judgement::{Alignment, Dmarc, DmarcPolicy, DmarcResult};
 
 /// What one domain publishes.
@@ -35,11 +34,12 @@ enum Suffix {
 impl Record {
     /// RFC 9989 4.7. None: it is no policy of DMARC.
     fn parse(text: &str) -> Option<Self> {
-        let tags = Tags::parse(text).ok()?;
         // The version comes first, in this case, or it is something else.
-        if tags.first() != Some(("v", "DMARC1")) {
+        if text.split(';').next().and_then(tag) != Some(("v", "DMARC1")) {
             return None;
         }
+        // RFC 9989 4.8: a mistake in what follows costs that, and not the policy.
+        let tags = Tags::lenient(text);
         // What cannot be understood asks for nothing.
         let policy = tags.get("p").and_then(policy).unwrap_or_default();
         let below = tags.get("sp").and_then(self::policy).unwrap_or(policy);
@@ -77,7 +77,7 @@ fn policy(text: &str) -> Option<DmarcPolicy> {
 #[derive(Debug)]
 struct Walk {
     records: Vec<(Domain, Record)>,
-    /// Not every question was answered.
+    /// Not every question was answered that comes before its end.
     incomplete: bool,
 }
 
@@ -95,29 +95,27 @@ fn names(domain: &Domain) -> Vec<Domain> {
 fn walk(domain: &Domain, answers: &mut Answers) -> Result<Walk, Pending> {
     let mut walk = Walk { records: Vec::new(), incomplete: false };
     let mut pending = false;
-    // All at once, which is faster than one after the other; where the walk ends is looked at below.
+    // All at once, which is faster than one after the other.
     for name in names(domain) {
         let Ok(at) = Domain::parse(&format!("_dmarc.{name}")) else { continue };
-        match answers.get(Question::Texts(at)) {
+        match answers.get(Question::Texts(at.into())) {
             Err(Pending) => pending = true,
             Ok(Answer::Texts(texts)) => {
                 let mut records = texts.iter().filter_map(|text| Record::parse(text));
                 // RFC 9989 4.10: more than one is none.
                 if let (Some(record), None) = (records.next(), records.next()) {
                     walk.records.push((name, record));
+                    // RFC 9989 4.10: here it ends, whatever is said, or not said, above.
+                    if record.suffix != Suffix::Unsaid {
+                        break;
+                    }
                 }
             }
             Ok(Answer::Unavailable) => walk.incomplete = true,
             Ok(_) => {}
         }
     }
-    if pending {
-        return Err(Pending);
-    }
-    if let Some(last) = walk.records.iter().position(|(_, record)| record.suffix != Suffix::Unsaid) {
-        walk.records.truncate(last.saturating_add(1));
-    }
-    Ok(walk)
+    if pending { Err(Pending) } else { Ok(walk) }
 }
 
 impl Walk {
@@ -137,7 +135,7 @@ impl Walk {
 /// Whether there can be an organization that both belong to.
 fn related(a: &Domain, b: &Domain) -> bool {
     let shared = a.as_str().rsplit('.').zip(b.as_str().rsplit('.')).take_while(|(a, b)| a == b).count();
-    is_below(a, b) || is_below(b, a) || shared >= MIN_SHARED_LABELS
+    a.is_within(b) || b.is_within(a) || shared >= MIN_SHARED_LABELS
 }
 
 /// A domain for which something may vouch.
@@ -224,6 +222,11 @@ fn is_aligned(
     if strict || !related(author, domain) {
         return Ok(Alignment::NotAligned);
     }
+    // RFC 9989 4.10.2: an organization is above all that belongs to it. What stands elsewhere cannot belong to it, and need not be asked,
+    // nor heard: who keeps silent about his own domain would be thought of as a part of every neighbour.
+    if !of_author.incomplete && !domain.is_within(organization) {
+        return Ok(Alignment::NotAligned);
+    }
     let other = walk(domain, answers)?;
     if of_author.incomplete || other.incomplete {
         return Ok(Alignment::Unknown);
@@ -233,9 +236,15 @@ fn is_aligned(
 
 /// RFC 9989 3.2.13: a domain without A, AAAA and MX is not there. What cannot be known now is taken to exist.
 fn exists(domain: &Domain, answers: &mut Answers) -> Result<bool, Pending> {
-    let hosts = answers.get(Question::Exchanges(domain.clone())).cloned();
-    let addresses = answers.get(Question::Addresses(domain.clone())).cloned();
-    Ok(hosts? != Answer::Nothing || addresses? != Answer::Nothing)
+    let name = QueryName::from(domain.clone());
+    let questions = [Question::Exchanges(name.clone()), Question::Ipv4(name.clone()), Question::Ipv6(name)];
+    // All at once.
+    let there = questions.map(|question| answers.get(question).map(|answer| *answer != Answer::Nothing));
+    let mut any = false;
+    for there in there {
+        any |= there?;
+    }
+    Ok(any)
 }
 
 #[cfg(test)]
@@ -246,7 +255,7 @@ mod tests {
         Domain::parse(name).unwrap()
     }
 
-    /// Answers everything from a list of policies; what is not in it does not exist, but for `down`, which does not answer.
+    /// Answers everything from a list of policies; what is not in it does not exist, but for what begins with `down`, which does not answer.
     fn run(author: &str, identifiers: &[(&str, IdentifierKind, Passed)], zone: &[(&str, &str)]) -> Dmarc {
         let identifiers: Vec<Identifier> =
             identifiers.iter().map(|(name, kind, passed)| Identifier { domain: domain(name), kind: *kind, passed: *passed }).collect();
@@ -257,13 +266,13 @@ mod tests {
             }
             for question in answers.wanted() {
                 let answer = match &question {
-                    Question::Texts(name) if name.as_str().contains("down") => Answer::Unavailable,
+                    Question::Texts(name) if name.as_str().starts_with("_dmarc.down") => Answer::Unavailable,
                     Question::Texts(name) => {
                         let texts: Vec<String> =
                             zone.iter().filter(|(n, _)| format!("_dmarc.{n}") == name.as_str()).map(|(_, t)| (*t).to_owned()).collect();
                         if texts.is_empty() { Answer::Nothing } else { Answer::Texts(texts) }
                     }
-                    Question::Addresses(name) if name.as_str().starts_with("there") => Answer::Addresses(vec![]),
+                    Question::Ipv6(name) if name.as_str().starts_with("there") => Answer::Addresses(vec![]),
                     _ => Answer::Nothing,
                 };
                 answers.answer(question, answer);
@@ -293,11 +302,19 @@ mod tests {
             ("v=DMARC1;p=REJECT; pct=50", DmarcPolicy::Reject),
             ("v=DMARC1; p=nonsense; sp=reject", DmarcPolicy::None),
             ("v=DMARC1", DmarcPolicy::None),
+            // RFC 9989 4.8: what is wrong is as if it were not there, and the rest holds.
+            ("v=DMARC1; p", DmarcPolicy::None),
+            ("v=DMARC1; p=reject;; rua=mailto:a@x.test", DmarcPolicy::Reject),
+            ("v=DMARC1; rua=mailto:a@x.test; p=reject; rua=mailto:b@x.test", DmarcPolicy::Reject),
+            ("v=DMARC1; p=reject; 1=2; nonsense", DmarcPolicy::Reject),
+            ("v=DMARC1; p=quarantine; p=none", DmarcPolicy::Quarantine),
         ] {
             let dmarc = run("x.test", &[], &[("x.test", record)]);
             assert_eq!((dmarc.result, dmarc.policy), (DmarcResult::Fail, policy), "{record}");
         }
-        for none in ["v=DMARC2; p=reject", "p=reject; v=DMARC1", "v=dmarc1; p=reject", "v=spf1 -all", "v=DMARC1; p"] {
+        for none in
+            ["v=DMARC2; p=reject", "p=reject; v=DMARC1", "v=dmarc1; p=reject", "v=spf1 -all", ";v=DMARC1; p=reject", "v=DMARC1 p=reject"]
+        {
             assert_eq!(run("x.test", &[], &[("x.test", none)]).result, DmarcResult::None, "{none}");
         }
         let twice = [("x.test", "v=DMARC1; p=reject"), ("x.test", "v=DMARC1; p=none")];
@@ -322,6 +339,14 @@ mod tests {
         assert_eq!(of("a.test", &[("a.test", Dkim, Perhaps)]), (DmarcResult::TempError, Alignment::Unknown));
         assert_eq!(of("a.test", &[("a.test", Dkim, Perhaps), ("a.test", Spf, Yes)]), pass);
         assert_eq!(of("a.test", &[("b.test", Dkim, Perhaps)]), fail);
+        // A neighbour below the same two labels, which nobody owns together, is one whether he says so or keeps silent.
+        let suffix = [("a.co.test", "v=DMARC1; p=reject")];
+        for sibling in ["evil.co.test", "x.evil.co.test", "down.co.test", "x.down.co.test"] {
+            let dmarc = run("a.co.test", &[(sibling, Spf, Yes)], &suffix);
+            assert_eq!((dmarc.result, dmarc.alignment), fail, "{sibling}");
+            assert_eq!(run("b.co.test", &[(sibling, Spf, Yes)], &[]).alignment, Alignment::NotAligned, "{sibling}");
+        }
+        assert_eq!(run("a.co.test", &[("down.a.co.test", Spf, Yes)], &suffix).alignment, Alignment::Unknown);
         // Without a policy nobody is refused for it, and it is still known who is aligned.
         assert_eq!(of("c.test", &[("c.test", Spf, Yes)]), (DmarcResult::None, Alignment::Aligned));
         assert_eq!(of("c.test", &[("m.c.test", Spf, Yes)]), (DmarcResult::None, Alignment::NotAligned));
@@ -348,6 +373,12 @@ mod tests {
         assert_eq!(run("down.test", &[("evil.example", Spf, Yes)], &[]).alignment, Alignment::NotAligned);
         assert_eq!(run("down.test", &[("x.down.test", Spf, Yes)], &[]).alignment, Alignment::Unknown);
         assert_eq!(run("down.test", &[("down.test", Spf, Yes)], &[]).alignment, Alignment::Aligned);
+        // RFC 9989 4.10: the walk ends below what does not answer, or above it.
+        let zone = [("a.down", "v=DMARC1; p=reject; psd=n"), ("b.down", "v=DMARC1; p=reject")];
+        assert_eq!(run("a.down", &[("evil.example", Spf, Yes)], &zone).result, DmarcResult::Fail);
+        assert_eq!(run("x.a.down", &[("x.evil.down", Spf, Yes)], &zone).alignment, Alignment::NotAligned);
+        assert_eq!(run("y.down.a.down", &[("evil.example", Spf, Yes)], &zone).result, DmarcResult::TempError);
+        assert_eq!(run("x.b.down", &[("evil.example", Spf, Yes)], &zone).result, DmarcResult::TempError);
     }
 
     #[test]

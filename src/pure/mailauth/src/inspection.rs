@@ -7,12 +7,14 @@ use crate::{
     dkim::{self, Signature},
     dmarc::{self, Identifier, IdentifierKind, Passed},
     header::Header,
+    limits::MAX_FROM,
     signature::{Body, name},
     spf::{Check, Sender},
 };
 use pure_addr::{Domain, ReversePath};
+use pure_dkim::fields::has_stray_controls;
 use pure_index::{
-    MAX_FIELDS, MessageIndex, Span,
+    EnvelopeAddress, MAX_ADDRESSES, MAX_FIELDS, MessageIndex, Span,
     judgement::{Alignment, Arc, Dkim, DkimResult, Dmarc, DmarcPolicy, DmarcResult, Judgement, Spf, SpfIdentity, SpfResult},
 };
 use std::net::IpAddr;
@@ -43,10 +45,10 @@ pub struct Inspection {
 /// RFC 9989 4.2: whose domain From names.
 #[derive(Debug)]
 enum Author {
-    /// There is none.
+    /// From names no host, or an address literal.
     Nobody,
     One(Domain),
-    /// Several, or what cannot be read (RFC 9989 5.3.1).
+    /// Several, or one that is no domain (RFC 9989 5.3.1): readers do not agree who it is.
     Unclear,
 }
 
@@ -56,7 +58,8 @@ impl Inspection {
     pub fn read(message: &[u8], index: &MessageIndex, connection: Connection<'_>, host: &Domain, now: i64) -> Self {
         let header = Header::of(message, index);
         let start = index.structure.root().map_or(0, |root| root.body.start);
-        let mut body = Body::new(usize::try_from(start).ok().and_then(|start| message.get(start..)).unwrap_or_default());
+        let (head, body) = usize::try_from(start).ok().and_then(|start| message.split_at_checked(start)).unwrap_or((message, &[]));
+        let mut body = Body::new(body);
         let (forged, more) = authres::forged(&header, host);
         let Connection { peer, helo, reverse_path } = connection;
         let check = |local: &str, domain: Domain| Check::new(peer, helo, Sender { local: local.to_owned(), domain });
@@ -71,7 +74,7 @@ impl Inspection {
             chain: Chain::read(&header, &mut body, now),
             author: author(index),
             forged,
-            overflow: more || header.fields().len() >= MAX_FIELDS,
+            overflow: more || header.fields().len() >= MAX_FIELDS || cuts_author(&header, index) || has_stray_controls(head),
         }
     }
 
@@ -150,16 +153,41 @@ fn author(index: &MessageIndex) -> Author {
         1 => {}
         _ => return Author::Unclear,
     }
-    let mut author = Author::Nobody;
-    // Groups have no host.
-    for host in index.envelope.from.iter().filter_map(|address| address.host.as_ref()) {
-        let domain = std::str::from_utf8(host).ok().map(str::trim).and_then(|host| Domain::parse(host).ok());
-        author = match (domain, author) {
-            (Some(domain), author) if domain.is_literal() => author,
-            (Some(domain), Author::Nobody) => Author::One(domain),
-            (Some(domain), Author::One(other)) if domain == other => Author::One(other),
+    let mut found: Option<Domain> = None;
+    for EnvelopeAddress { mailbox, host, .. } in &index.envelope.from {
+        // Groups have no host.
+        let Some(host) = host else { continue };
+        if host.is_empty() {
+            // A display name with a comma that is not quoted, but for who takes it for an address.
+            if mailbox.as_ref().is_some_and(|mailbox| mailbox.contains(&b'@')) {
+                return Author::Unclear;
+            }
+            continue;
+        }
+        // RFC 1034 3.1: a dot at the end is the root's, and the name is the same.
+        let domain = std::str::from_utf8(host).ok().map(str::trim).and_then(|h| Domain::parse(h.strip_suffix('.').unwrap_or(h)).ok());
+        match (domain, &found) {
+            (Some(domain), None) => found = Some(domain),
+            (Some(domain), Some(other)) if domain == *other => {}
+            // Many a reader finds a domain in what is none, and it may be ours (attack case RLY-04).
             _ => return Author::Unclear,
-        };
+        }
     }
-    author
+    found.filter(|domain| !domain.is_literal()).map_or(Author::Nobody, Author::One)
+}
+
+/// The index may not have all that From says.
+fn cuts_author(header: &Header<'_>, index: &MessageIndex) -> bool {
+    header.named("from").any(|field| field.value.len() >= MAX_FROM) || index.envelope.from.len() >= MAX_ADDRESSES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is read of a field for the index is what is looked at here.
+    #[test]
+    fn an_author_is_read_whole() {
+        assert_eq!(MAX_FROM, pure_mime::limits::MAX_VALUE);
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! No I/O and no clock: [`Inspection::read`] takes from a message all that counts, which then need not be kept;
 //! [`Inspection::judge`] says either what came of it, or which questions about names must be answered first ([`Answers`]). All questions that
-//! do not depend on each other are asked at once, so a judgement takes two or three rounds, and one whose answers are known takes none.
+//! do not depend on each other come up at once, and it may be called again after each answer; a judgement whose answers are known asks nothing.
 //!
 //! Invariants:
 //!

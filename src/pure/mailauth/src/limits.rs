@@ -18,6 +18,12 @@ pub const MAX_WALK: usize = 8;
 pub const MAX_TAGS: usize = 64;
 /// One signature field or one record that is looked at.
 pub const MAX_TAG_LIST: usize = 64 * 1024;
+/// One `Authentication-Results`, of the message itself or sealed; a longer one says nothing, and is taken out.
+pub const MAX_RESULTS: usize = 64 * 1024;
+/// A From; of a longer one the index has not everything.
+pub const MAX_FROM: usize = 128 * 1024;
+/// Keys of one ARC chain; real ones have some three sealers. What more would say is not known.
+pub const MAX_ARC_KEYS: usize = 10;
 /// Entries of `h=`.
 pub const MAX_SIGNED_FIELDS: usize = 1_000;
 /// What one signature may cover of the header, in canonical form.

@@ -52,8 +52,17 @@ pub(crate) struct Open {
 }
 
 impl Open {
+    /// Whether its key has been asked for and answered; asks for it otherwise.
+    pub(crate) fn has_answer(&self, answers: &mut Answers) -> bool {
+        answers.get(self.question()).is_ok()
+    }
+
+    fn question(&self) -> Question {
+        Question::Texts(self.key.clone().into())
+    }
+
     pub(crate) fn verify(&self, answers: &mut Answers) -> Result<DkimResult, Pending> {
-        Ok(match answers.get(Question::Texts(self.key.clone()))? {
+        Ok(match answers.get(self.question())? {
             Answer::Texts(records) => {
                 let signed = key::Signed { algorithm: self.algorithm, digest: &self.digest, signature: &self.signature, below: self.below };
                 match key::verify(records, &signed) {
@@ -141,7 +150,7 @@ pub(crate) fn read(
         Some(identity) => {
             let (_, of) = identity.rsplit_once('@').ok_or(MALFORMED)?;
             let of = name(of).ok_or(MALFORMED)?;
-            if !is_below(&of, &signer.domain) {
+            if !of.is_within(&signer.domain) {
                 return Err(MALFORMED);
             }
             of != signer.domain
@@ -181,7 +190,7 @@ pub(crate) fn read(
     if claimed != hash {
         return Err(DkimResult::Fail);
     }
-    if kind == Kind::Dkim && shows_another(header, &signed) {
+    if shows_another(header, &signed) {
         return Err(DkimResult::Policy);
     }
     let digest = digest(header, field, &signed, header_form).ok_or(MALFORMED)?;
@@ -233,10 +242,4 @@ fn forms(text: &str) -> Option<(Form, Form)> {
         Some((header, body)) => Some((form(header)?, form(body)?)),
         None => Some((form(text)?, Form::Simple)),
     }
-}
-
-/// Whether a domain is another or one below it.
-pub(crate) fn is_below(domain: &Domain, above: &Domain) -> bool {
-    let rest = domain.as_str().strip_suffix(above.as_str());
-    rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }

@@ -11,6 +11,7 @@ pub(crate) struct Tags<'a>(Vec<(&'a str, &'a str)>);
 pub(crate) struct NoTags;
 
 impl<'a> Tags<'a> {
+    /// The whole list, or none: what is signed, and keys.
     pub(crate) fn parse(text: &'a str) -> Result<Self, NoTags> {
         if text.len() > MAX_TAG_LIST {
             return Err(NoTags);
@@ -22,13 +23,7 @@ impl<'a> Tags<'a> {
             if parts.peek().is_none() && blank(part) {
                 break;
             }
-            let (name, value) = part.split_once('=').ok_or(NoTags)?;
-            let (name, value) = (trim(name), trim(value));
-            let mut letters = name.bytes();
-            let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-            if !letters.next().is_some_and(|b| b.is_ascii_alphabetic()) || !letters.all(plain) {
-                return Err(NoTags);
-            }
+            let (name, value) = tag(part).ok_or(NoTags)?;
             // RFC 6376 3.2: a tag that stands twice makes the whole list invalid.
             if tags.len() >= MAX_TAGS || tags.iter().any(|(known, _)| *known == name) {
                 return Err(NoTags);
@@ -36,6 +31,18 @@ impl<'a> Tags<'a> {
             tags.push((name, value));
         }
         Ok(Self(tags))
+    }
+
+    /// What of the list can be understood (RFC 9989 4.8): a part that is no tag is passed over, and of a name that stands twice the first
+    /// counts.
+    pub(crate) fn lenient(text: &'a str) -> Self {
+        let mut tags: Vec<(&str, &str)> = Vec::new();
+        for (name, value) in text.get(..MAX_TAG_LIST).unwrap_or(text).split(';').filter_map(tag) {
+            if tags.len() < MAX_TAGS && !tags.iter().any(|(known, _)| *known == name) {
+                tags.push((name, value));
+            }
+        }
+        Self(tags)
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
@@ -51,6 +58,15 @@ impl<'a> Tags<'a> {
     pub(crate) fn compact(&self, name: &str) -> Option<String> {
         self.get(name).map(compact)
     }
+}
+
+/// RFC 6376 3.2 tag-spec.
+pub(crate) fn tag(part: &str) -> Option<(&str, &str)> {
+    let (name, value) = part.split_once('=')?;
+    let (name, value) = (trim(name), trim(value));
+    let mut letters = name.bytes();
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    (letters.next().is_some_and(|b| b.is_ascii_alphabetic()) && letters.all(plain)).then_some((name, value))
 }
 
 /// Without any white space.
@@ -86,6 +102,13 @@ mod tests {
         }
         let many = (0..=MAX_TAGS).map(|n| format!("t{n}=;")).collect::<String>();
         assert!(Tags::parse(&many).is_err());
+        assert_eq!(Tags::lenient(&many).0.len(), MAX_TAGS);
         assert!(Tags::parse(&format!("n={}", "x".repeat(MAX_TAG_LIST))).is_err());
+    }
+
+    #[test]
+    fn what_can_be_understood() {
+        let tags = Tags::lenient("v=1;; a ;1=2; b = c ;\u{e4}=1;b=d; e=f");
+        assert_eq!(tags.0, [("v", "1"), ("b", "c"), ("e", "f")]);
     }
 }

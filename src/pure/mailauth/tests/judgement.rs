@@ -7,6 +7,7 @@ mod world;
 use pure_index::judgement::{
     Alignment, ArcResult, DkimResult, DmarcPolicy, DmarcResult, Judgement, MAX_ARC_SETS, MAX_FORGED, MAX_SIGNATURES, SpfIdentity, SpfResult,
 };
+use pure_mailauth::limits::MAX_ARC_KEYS;
 use world::{Mail, World, sign};
 
 /// RFC 8463 A.3, both signatures, with the keys of A.2.
@@ -184,6 +185,24 @@ fn authors() {
         ("From: x@b.test, y@a.test\r\n", DmarcResult::PermError),
         ("From: x@b.test\r\nFrom: y@a.test\r\n", DmarcResult::PermError),
         ("From: x@a..test\r\n", DmarcResult::PermError),
+        // The root's dot (RFC 1034 3.1) makes no other name of it.
+        ("From: x@a.test.\r\n", DmarcResult::Fail),
+        ("From: x@a.test., y@A.test\r\n", DmarcResult::Fail),
+        ("From: x@a.test..\r\n", DmarcResult::PermError),
+        // What one reader takes for a domain and another for none.
+        ("From: x@a.test\u{200b}\r\n", DmarcResult::PermError),
+        ("From: x@a\u{3002}test\r\n", DmarcResult::PermError),
+        ("From: x@\u{ff41}.test\r\n", DmarcResult::PermError),
+        ("From: x@a.test\u{1}\r\n", DmarcResult::PermError),
+        ("From: x@[a.test]\r\n", DmarcResult::PermError),
+        ("From: x@[192.0.2.1], y@b.test\r\n", DmarcResult::PermError),
+        // Of a name with a comma that is not quoted the first part has no host.
+        ("From: Doe, John <j@a.test>\r\n", DmarcResult::Fail),
+        ("From: x@a.test, \r\n", DmarcResult::Fail),
+        ("From: Doe, John\r\n", DmarcResult::None),
+        ("From: \"x@b.test\", y@a.test\r\n", DmarcResult::PermError),
+        ("From: \"x@b.test\"\r\n", DmarcResult::PermError),
+        ("From: x@b.test@, y@a.test\r\n", DmarcResult::PermError),
         ("From: nobody:;\r\n", DmarcResult::None),
         ("From: x@[192.0.2.1]\r\n", DmarcResult::None),
         ("To: x@a.test\r\n", DmarcResult::None),
@@ -191,6 +210,33 @@ fn authors() {
         let judged = world.judge(format!("{header}\r\n").as_bytes(), &Mail::default());
         assert_eq!(judged.dmarc.result, result, "{header}");
         assert_ne!(judged.dmarc.alignment, Alignment::Aligned);
+        assert!(!judged.overflow, "{header}");
+    }
+}
+
+/// Attack case RLY-04: an author behind more than is read of From is not one that is not there.
+#[test]
+fn an_author_behind_what_is_read_is_too_much() {
+    let world = World::default();
+    let comment = format!("({}\r\n )", "x".repeat(60_000));
+    let overflow = |from: &str| world.judge(format!("From: {from}\r\n\r\n").as_bytes(), &Mail::default()).overflow;
+    assert!(!overflow(&format!("{comment}{comment} <x@a.test>")));
+    assert!(overflow(&format!("{comment}{comment}{comment} <x@a.test>")));
+    let many = |count: usize| "y@b.test, ".repeat(count);
+    assert!(!overflow(&format!("{}x@a.test", many(998))));
+    assert!(overflow(&format!("{}x@a.test", many(1_000))));
+}
+
+/// RFC 5322 2.2: BINARYMIME lets a message have what some reader takes for the end of a line or of a text.
+#[test]
+fn a_header_with_other_line_ends_is_too_much() {
+    let world = World::default();
+    let overflow = |header: &str| world.judge(format!("{header}\r\n\r\na\nb\rc\0").as_bytes(), &Mail::default()).overflow;
+    assert!(!overflow("From: x@a.test"));
+    for header in
+        ["From: x@a.test\0.evil.test", "X: a\rFrom: y@a.test\r\nFrom: x@b.test", "X: a\nFrom: x@a.test", "\0: x", "From: x@a.test\r"]
+    {
+        assert!(overflow(header), "{header:?}");
     }
 }
 
@@ -244,6 +290,9 @@ fn fields_that_claim_to_be_ours() {
         world.judge(format!("{}\r\n", "Authentication-Results: mx.us.test; none\r\n".repeat(count)).as_bytes(), &Mail::default())
     };
     assert!(!many(MAX_FORGED).overflow && many(MAX_FORGED + 1).overflow);
+    // One without end is taken out unread.
+    let endless = format!("Authentication-Results: other.test{}\r\n\r\n", ";".repeat(1 << 20));
+    assert_eq!(world.judge(endless.as_bytes(), &Mail::default()).forged.len(), 1);
 }
 
 /// Attack case ARC-01.
@@ -305,6 +354,50 @@ fn chains() {
     let mut without = World::default();
     without.down("s1._domainkey.one.test");
     assert_eq!(without.judge(first.as_bytes(), &Mail::default()).arc.result, ArcResult::TempError);
+}
+
+/// What is found out of a chain stays found out while something else is still asked about.
+#[test]
+fn a_chain_keeps_its_seals() {
+    let mut world = World::default();
+    let key = world.key("s1", "one.test");
+    let sealed = world::seal(&key, "From: x@a.test\r\n\r\nbody\r\n", "one.test; dmarc=pass");
+    for (name, text) in [("other.test", "v=spf1 include:i.other.test -all"), ("i.other.test", "v=spf1 include:j.other.test -all")] {
+        world.text(name, text);
+    }
+    let (judged, rounds) = world.judge_counting(sealed.as_bytes(), &Mail::default());
+    assert_eq!(rounds.len(), 3);
+    assert_eq!((judged.arc.result, judged.arc.seals.len()), (ArcResult::Pass, 1));
+}
+
+/// Attack case DKIM-02, for ARC: a field on top of those that the last sealer covered is what somebody is shown.
+#[test]
+fn a_field_that_is_shown_and_not_covered_spoils_a_chain() {
+    let mut world = World::default();
+    let key = world.key("s1", "one.test");
+    let message = "From: x@a.test\r\nSubject: hi\r\n\r\n";
+    let once = world::seal_once(&key, message, "one.test; dmarc=pass", "from:subject");
+    let of = |front: &str| world.judge(format!("{front}{once}").as_bytes(), &Mail::default()).arc.result;
+    assert_eq!(of(""), ArcResult::Pass);
+    assert_eq!(of("X: y\r\n"), ArcResult::Pass);
+    assert_eq!(of("Subject: forged\r\n"), ArcResult::Fail);
+}
+
+/// A stranger's chain does not have us ask about more names than this.
+#[test]
+fn a_chain_has_few_keys() {
+    let mut world = World::default();
+    let mut message = "From: x@a.test\r\n\r\n".to_owned();
+    let selectors = ["k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8", "k9", "k10"];
+    assert_eq!(selectors.len(), MAX_ARC_KEYS + 1);
+    for (number, selector) in selectors.into_iter().enumerate() {
+        let key = world.key(selector, "one.test");
+        message = world::seal(&key, &message, "one.test; arc=pass");
+        let (judged, rounds) = world.judge_counting(message.as_bytes(), &Mail::default());
+        let (expected, keys) = if number < MAX_ARC_KEYS { (ArcResult::Pass, number + 1) } else { (ArcResult::TempError, 0) };
+        // SPF of two names, and the walk up from a.test, beside the keys.
+        assert_eq!((judged.arc.result, rounds), (expected, vec![4 + keys]));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use super::dns_send::MAX_RECORDS;
 use crate::{Edge, List};
-use pure_addr::{Domain, Text};
+use pure_addr::{Domain, QueryName, Text};
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, time::Duration};
 
@@ -15,6 +15,9 @@ pub struct DnsForScan;
 
 /// Texts of one answer: at the apex of a domain policies stand among many others.
 pub const MAX_TEXTS: usize = 64;
+
+/// Bytes of one text.
+pub const MAX_TEXT: usize = 4096;
 
 impl Edge for DnsForScan {
     const NAME: &'static str = "dns-scan";
@@ -30,11 +33,13 @@ impl Edge for DnsForScan {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Request {
     /// TXT: policies and keys.
-    Texts(Domain),
-    /// A and AAAA.
-    Addresses(Domain),
+    Texts(QueryName),
+    /// A.
+    Ipv4(QueryName),
+    /// AAAA.
+    Ipv6(QueryName),
     /// MX.
-    Exchanges(Domain),
+    Exchanges(QueryName),
     /// PTR of an address.
     Names(IpAddr),
 }
@@ -43,8 +48,8 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Response {
     /// The character-strings of each record joined (RFC 7208 3.3); those that begin as a version does come first.
-    Texts(List<Text<4096>, MAX_TEXTS>),
-    /// In no order.
+    Texts(List<Text<MAX_TEXT>, MAX_TEXTS>),
+    /// Of the family that was asked for, in no order.
     Addresses(List<IpAddr, MAX_RECORDS>),
     /// Most preferred first; a null MX (RFC 7505) is left out.
     Exchanges(List<Domain, MAX_RECORDS>),

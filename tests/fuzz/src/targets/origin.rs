@@ -58,8 +58,9 @@ pub(super) fn run(input: &[u8]) {
             let number = rounds.min(texts.len().max(1)) - 1;
             let answer = match &question {
                 Question::Texts(_) => texts.get(number).map_or(Answer::Nothing, |text| Answer::Texts(vec![text.clone()])),
-                Question::Addresses(_) => Answer::Addresses(vec![IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9))]),
-                Question::Exchanges(domain) => Answer::Exchanges(vec![domain.clone(); 3]),
+                Question::Ipv4(_) => Answer::Addresses(vec![IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9))]),
+                Question::Ipv6(_) => Answer::Addresses(vec![IpAddr::V6(Ipv6Addr::LOCALHOST)]),
+                Question::Exchanges(name) => Answer::Exchanges(Domain::parse(name.as_str()).map(|host| vec![host; 3]).unwrap_or_default()),
                 Question::Names(_) => Answer::Unavailable,
             };
             answers.answer(question, answer);

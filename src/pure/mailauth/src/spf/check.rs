@@ -7,9 +7,8 @@ use super::{
 use crate::{
     answers::{Answer, Answers, Pending, Question},
     limits::{MAX_SPF_LOOKUPS, MAX_SPF_NAMES, MAX_SPF_VOID},
-    signature::is_below,
 };
-use pure_addr::Domain;
+use pure_addr::{Domain, QueryName};
 use pure_index::judgement::SpfResult;
 use std::net::IpAddr;
 
@@ -58,8 +57,9 @@ impl Check {
             return Ok(SpfResult::None);
         }
         let mut spent = Spent::default();
-        let Some(policy) = policy_of(&self.sender.domain, answers)? else { return Ok(SpfResult::None) };
-        let mut frames = vec![Frame::new(self.sender.domain.clone(), policy)];
+        let domain = QueryName::from(self.sender.domain.clone());
+        let Some(policy) = policy_of(&domain, answers)? else { return Ok(SpfResult::None) };
+        let mut frames = vec![Frame::new(domain, policy)];
         loop {
             let Some(frame) = frames.last_mut() else { return Ok(SpfResult::PermError) };
             let result = match self.step(frame, &mut spent, answers)? {
@@ -113,14 +113,14 @@ impl Check {
             Mechanism::A(name, prefixes) => {
                 spent.lookup()?;
                 match self.target(name.as_ref(), domain) {
-                    Some(name) => self.at_address(&name, *prefixes, spent, answers)?,
+                    Some(name) => self.at_address(name, *prefixes, spent, answers)?,
                     None => spent.void(false)?,
                 }
             }
             Mechanism::Mx(name, prefixes) => {
                 spent.lookup()?;
                 match self.target(name.as_ref(), domain) {
-                    Some(name) => self.at_exchange(&name, *prefixes, spent, answers)?,
+                    Some(name) => self.at_exchange(name, *prefixes, spent, answers)?,
                     None => spent.void(false)?,
                 }
             }
@@ -135,9 +135,9 @@ impl Check {
                 spent.lookup()?;
                 match self.name(name, domain) {
                     // RFC 7208 5.7: A records, whatever the client's family.
-                    Some(name) => match self.addresses(&name, answers)? {
-                        Some(list) if list.iter().any(IpAddr::is_ipv4) => true,
-                        _ => spent.void(false)?,
+                    Some(name) => match addresses(Question::Ipv4(name), answers)?.is_empty() {
+                        true => spent.void(false)?,
+                        false => true,
                     },
                     None => spent.void(false)?,
                 }
@@ -146,35 +146,31 @@ impl Check {
         Ok(if matches { Step::Done(directive.result) } else { Step::Next })
     }
 
-    fn name(&self, name: &MacroString, domain: &Domain) -> Option<Domain> {
+    fn name(&self, name: &MacroString, domain: &QueryName) -> Option<QueryName> {
         name.name(&Values { peer: self.peer, sender: &self.sender, helo: &self.helo, domain })
     }
 
-    fn target(&self, name: Option<&MacroString>, domain: &Domain) -> Option<Domain> {
+    fn target(&self, name: Option<&MacroString>, domain: &QueryName) -> Option<QueryName> {
         name.map_or_else(|| Some(domain.clone()), |name| self.name(name, domain))
     }
 
-    /// None: there are none.
-    fn addresses(&self, name: &Domain, answers: &mut Answers) -> Result<Option<Vec<IpAddr>>, Stop> {
-        Ok(match answers.get(Question::Addresses(name.clone()))? {
-            Answer::Addresses(list) => Some(list.clone()),
-            Answer::Unavailable => return Err(Stop::With(SpfResult::TempError)),
-            _ => None,
-        })
+    /// RFC 7208 5: addresses of the client's family, and nothing of the other, not even that it cannot be known.
+    fn of_family(&self, name: QueryName) -> Question {
+        if self.peer.is_ipv4() { Question::Ipv4(name) } else { Question::Ipv6(name) }
     }
 
     /// RFC 7208 5.3.
-    fn at_address(&self, name: &Domain, prefixes: Prefixes, spent: &mut Spent, answers: &mut Answers) -> Result<bool, Stop> {
-        let list = self.addresses(name, answers)?.unwrap_or_default();
-        if !list.iter().any(|address| address.is_ipv4() == self.peer.is_ipv4()) {
+    fn at_address(&self, name: QueryName, prefixes: Prefixes, spent: &mut Spent, answers: &mut Answers) -> Result<bool, Stop> {
+        let list = addresses(self.of_family(name), answers)?;
+        if list.is_empty() {
             return spent.void(false);
         }
         Ok(list.iter().any(|address| prefixes.around(*address).contains(self.peer)))
     }
 
     /// RFC 7208 5.4.
-    fn at_exchange(&self, name: &Domain, prefixes: Prefixes, spent: &mut Spent, answers: &mut Answers) -> Result<bool, Stop> {
-        let hosts = match answers.get(Question::Exchanges(name.clone()))? {
+    fn at_exchange(&self, name: QueryName, prefixes: Prefixes, spent: &mut Spent, answers: &mut Answers) -> Result<bool, Stop> {
+        let hosts = match answers.get(Question::Exchanges(name))? {
             Answer::Exchanges(hosts) => hosts.clone(),
             Answer::Unavailable => return Err(Stop::With(SpfResult::TempError)),
             _ => Vec::new(),
@@ -187,11 +183,11 @@ impl Check {
             return Err(Stop::With(SpfResult::PermError));
         }
         // All at once.
-        let lists: Vec<Result<Option<Vec<IpAddr>>, Stop>> = hosts.iter().map(|host| self.addresses(host, answers)).collect();
+        let lists: Vec<Result<Vec<IpAddr>, Stop>> = hosts.into_iter().map(|host| addresses(self.of_family(host.into()), answers)).collect();
         let mut outcome = Ok(false);
         for list in lists {
             match list {
-                Ok(list) if list.iter().flatten().any(|address| prefixes.around(*address).contains(self.peer)) => return Ok(true),
+                Ok(list) if list.iter().any(|address| prefixes.around(*address).contains(self.peer)) => return Ok(true),
                 Ok(_) => {}
                 // What is still to be asked could match.
                 Err(Stop::Pending) => outcome = Err(Stop::Pending),
@@ -203,16 +199,18 @@ impl Check {
     }
 
     /// RFC 7208 5.5.
-    fn is_named(&self, name: &Domain, spent: &mut Spent, answers: &mut Answers) -> Result<bool, Stop> {
+    fn is_named(&self, name: &QueryName, spent: &mut Spent, answers: &mut Answers) -> Result<bool, Stop> {
         let names = match answers.get(Question::Names(self.peer))? {
             Answer::Names(names) => names.clone(),
             // RFC 7208 5.5: an error is no match.
             Answer::Unavailable => return Ok(false),
             _ => return spent.void(false),
         };
+        // What is no host's name names no host.
+        let Ok(name) = Domain::parse(name.as_str()) else { return Ok(false) };
         let mut pending = false;
-        for found in names.iter().take(MAX_SPF_NAMES).filter(|found| is_below(found, name)) {
-            match answers.get(Question::Addresses(found.clone())) {
+        for found in names.iter().take(MAX_SPF_NAMES).filter(|found| found.is_within(&name)) {
+            match answers.get(self.of_family(found.clone().into())) {
                 Ok(Answer::Addresses(list)) if list.contains(&self.peer) => return Ok(true),
                 Ok(_) => {}
                 Err(Pending) => pending = true,
@@ -225,7 +223,7 @@ impl Check {
 /// A policy that is being followed.
 #[derive(Debug)]
 struct Frame {
-    domain: Domain,
+    domain: QueryName,
     policy: Policy,
     /// The next directive.
     at: usize,
@@ -234,15 +232,15 @@ struct Frame {
 }
 
 impl Frame {
-    fn new(domain: Domain, policy: Policy) -> Self {
+    fn new(domain: QueryName, policy: Policy) -> Self {
         Self { domain, policy, at: 0, included: false }
     }
 }
 
 enum Step {
     Next,
-    Include(Domain),
-    Redirect(Domain),
+    Include(QueryName),
+    Redirect(QueryName),
     Done(SpfResult),
 }
 
@@ -279,8 +277,16 @@ impl Spent {
     }
 }
 
+fn addresses(question: Question, answers: &mut Answers) -> Result<Vec<IpAddr>, Stop> {
+    Ok(match answers.get(question)? {
+        Answer::Addresses(list) => list.clone(),
+        Answer::Unavailable => return Err(Stop::With(SpfResult::TempError)),
+        _ => Vec::new(),
+    })
+}
+
 /// RFC 7208 4.4, 4.5. None: there is none.
-fn policy_of(domain: &Domain, answers: &mut Answers) -> Result<Option<Policy>, Stop> {
+fn policy_of(domain: &QueryName, answers: &mut Answers) -> Result<Option<Policy>, Stop> {
     let texts = match answers.get(Question::Texts(domain.clone()))? {
         Answer::Texts(texts) => texts,
         Answer::Unavailable => return Err(Stop::With(SpfResult::TempError)),

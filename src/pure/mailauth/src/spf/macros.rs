@@ -2,7 +2,7 @@
 
 use super::Sender;
 use crate::limits::MAX_SPF_TERMS;
-use pure_addr::{Domain, MAX_DOMAIN};
+use pure_addr::{MAX_DOMAIN, QueryName};
 use std::{fmt::Write, net::IpAddr};
 
 /// Bytes of an expanded name that are built before its labels are cut to what a name may have.
@@ -82,7 +82,7 @@ impl MacroString {
     }
 
     /// The name; none when there can be no such name.
-    pub(crate) fn name(&self, values: &Values<'_>) -> Option<Domain> {
+    pub(crate) fn name(&self, values: &Values<'_>) -> Option<QueryName> {
         let mut out = String::new();
         for piece in &self.0 {
             match piece {
@@ -106,7 +106,7 @@ impl MacroString {
         while name.len() > MAX_DOMAIN.saturating_sub(2) {
             name = name.split_once('.')?.1;
         }
-        crate::signature::name(name)
+        QueryName::parse(name).ok()
     }
 }
 
@@ -156,7 +156,7 @@ pub(crate) struct Values<'a> {
     pub(crate) sender: &'a Sender,
     pub(crate) helo: &'a str,
     /// The domain whose record this is.
-    pub(crate) domain: &'a Domain,
+    pub(crate) domain: &'a QueryName,
 }
 
 impl Values<'_> {
@@ -196,12 +196,13 @@ fn address(peer: IpAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pure_addr::Domain;
 
     /// RFC 7208 7.4.
     #[test]
     fn the_examples_of_the_standard() {
         let sender = Sender { local: "strong-bad".into(), domain: Domain::parse("email.example.com").unwrap() };
-        let domain = Domain::parse("email.example.com").unwrap();
+        let domain = QueryName::parse("email.example.com").unwrap();
         let expand = |text: &str, peer: &str| {
             let values = Values { peer: peer.parse().unwrap(), sender: &sender, helo: "mx.example.org", domain: &domain };
             MacroString::parse(text, false).unwrap().name(&values).map(String::from)
@@ -232,8 +233,14 @@ mod tests {
             expand("%{ir}.%{v}._spf.%{d2}", "2001:db8::cb01").as_deref(),
             Some("1.0.b.c.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6._spf.example.com")
         );
+        // Whatever a label may hold (RFC 2181 11), it need not be a host's.
+        for (text, expected) in
+            [("%{s}", "strong-bad@email.example.com"), ("a%_b.test", "a b.test"), ("a%%b.test", "a%b.test"), ("%{i}", "192.0.2.3")]
+        {
+            assert_eq!(expand(text, "192.0.2.3").as_deref(), Some(expected), "{text}");
+        }
         // No such name can be.
-        for text in ["%{s}", "a%_b.test", "a%%b.test", "%{i}"] {
+        for text in ["a..test", "%{l}..test", &format!("{}.test", "a".repeat(64))] {
             assert_eq!(expand(text, "192.0.2.3"), None, "{text}");
         }
         let long = format!("{}end.test", "abcdefghi.".repeat(40));

@@ -134,18 +134,18 @@ fn name_spec(text: &str) -> Result<MacroString, Malformed> {
     if name.ends_as_a_name() { Ok(name) } else { Err(Malformed) }
 }
 
-/// `[ ":" domain-spec ] [ "/" bits ] [ "//" bits ]` (RFC 7208 5.3, 5.4). A slash may also stand in a macro.
+/// `[ ":" domain-spec ] [ "/" bits ] [ "//" bits ]` (RFC 7208 5.3, 5.4). A slash may also stand in the name and in a macro.
 fn with_prefixes(text: &str) -> Result<(Option<MacroString>, Prefixes), Malformed> {
     let mut prefixes = Prefixes { v4: 32, v6: 128 };
     let mut rest = text;
     if let Some((before, number)) = rest.rsplit_once("//")
-        && !number.contains('}')
+        && is_number(number)
     {
         prefixes.v6 = bits(number, 128)?;
         rest = before;
     }
     if let Some((before, number)) = rest.rsplit_once('/')
-        && !number.contains('}')
+        && is_number(number)
     {
         prefixes.v4 = bits(number, 32)?;
         rest = before;
@@ -157,6 +157,10 @@ fn with_prefixes(text: &str) -> Result<(Option<MacroString>, Prefixes), Malforme
     }
 }
 
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
 fn network<A: std::str::FromStr + Into<IpAddr>>(text: &str, most: u8) -> Result<Network, Malformed> {
     let (address, number) = text.split_once('/').map_or((text, None), |(address, number)| (address, Some(number)));
     let address = address.parse::<A>().map_err(|_| Malformed)?.into();
@@ -165,7 +169,7 @@ fn network<A: std::str::FromStr + Into<IpAddr>>(text: &str, most: u8) -> Result<
 
 /// RFC 7208 5.6: no leading zeros.
 fn bits(text: &str, most: u8) -> Result<u8, Malformed> {
-    let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    let plain = is_number(text) && (text == "0" || !text.starts_with('0'));
     text.parse::<u8>().ok().filter(|bits| plain && *bits <= most).ok_or(Malformed)
 }
 
@@ -197,6 +201,10 @@ mod tests {
         assert!(Policy::parse("v=spf1 redirect=_spf.%{d}").unwrap().redirect.is_some());
         assert_eq!(Policy::parse("v=spf1").unwrap().directives, []);
         assert!(Policy::parse("v=spf1 exists:%{l1r+-/}.a.test a:%{d/}.b.test/8").is_ok());
+        // A name may have whatever is printed.
+        let policy = Policy::parse("v=spf1 a:foo:bar/baz.example.com a:a/b.example.com/24//64 mx:a//b.example.com").unwrap();
+        let Mechanism::A(Some(_), prefixes) = &policy.directives[1].mechanism else { panic!() };
+        assert_eq!(*prefixes, Prefixes { v4: 24, v6: 64 });
     }
 
     #[test]
@@ -216,6 +224,10 @@ mod tests {
             "a//129",
             "a/8/8",
             "mx:a.test/",
+            "mx:a.test/x",
+            "a//",
+            "a/x",
+            "a:b.test//",
             "ptr:",
             "ptr/8",
             "ip4",

@@ -1,7 +1,8 @@
 use super::*;
 use std::collections::HashMap;
 
-/// Names and what they have: texts, addresses after `@`, hosts after `>`, names of an address; `!` is an outage.
+/// Names and what they have: texts, addresses after `@`, hosts after `>`, names of an address; `!` is an outage, `!4` and `!6` one of the
+/// addresses of a family.
 struct Zone(HashMap<Question, Answer>);
 
 impl Zone {
@@ -12,14 +13,21 @@ impl Zone {
                 zone.insert(Question::Names(address), Answer::Names(value.split(' ').map(domain).collect()));
                 continue;
             }
-            let name = domain(name);
+            let name = QueryName::parse(name).unwrap();
             if *value == "!" {
                 zone.insert(Question::Texts(name.clone()), Answer::Unavailable);
                 zone.insert(Question::Exchanges(name.clone()), Answer::Unavailable);
-                zone.insert(Question::Addresses(name), Answer::Unavailable);
+                zone.insert(Question::Ipv4(name.clone()), Answer::Unavailable);
+                zone.insert(Question::Ipv6(name), Answer::Unavailable);
             } else if let Some(list) = value.strip_prefix('@') {
-                let list = list.split(' ').map(|a| a.parse().unwrap()).collect();
-                zone.insert(Question::Addresses(name), Answer::Addresses(list));
+                let list = list.split(' ').map(|a| a.parse().unwrap());
+                let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = list.partition(IpAddr::is_ipv4);
+                for (question, list) in [(Question::Ipv4(name.clone()), v4), (Question::Ipv6(name), v6)] {
+                    zone.insert(question, if list.is_empty() { Answer::Nothing } else { Answer::Addresses(list) });
+                }
+            } else if *value == "!4" || *value == "!6" {
+                let question = if *value == "!4" { Question::Ipv4(name) } else { Question::Ipv6(name) };
+                zone.insert(question, Answer::Unavailable);
             } else if let Some(list) = value.strip_prefix('>') {
                 zone.insert(Question::Exchanges(name), Answer::Exchanges(list.split(' ').map(domain).collect()));
             } else {
@@ -209,13 +217,19 @@ fn macros_and_existence() {
         ("h.test", "v=spf1 include:%{h} -all"),
         ("mx.client.test", "v=spf1 ip4:192.0.2.7"),
         ("odd.test", "v=spf1 a:%{l}.odd.test -all"),
+        ("foo:bar/baz.example.com", "@192.0.2.4"),
+        ("colon.test", "v=spf1 a:foo:bar/baz.example.com -all"),
+        ("prvs=1=bob+x.odd.test", "@192.0.2.5"),
     ]);
     assert_eq!(zone.result("192.0.2.1", "bob@a.test"), Pass);
     assert_eq!(zone.result("192.0.2.1", "eve@a.test"), Fail);
     assert_eq!(zone.result("192.0.2.2", "bob@a.test"), Fail);
     assert_eq!(zone.result("192.0.2.7", "h.test"), Pass);
     // A name that cannot be is one that is not there.
-    assert_eq!(zone.result("192.0.2.1", "a b@odd.test"), Fail);
+    assert_eq!(zone.result("192.0.2.1", "a..b@odd.test"), Fail);
+    // One that is no host's can be.
+    assert_eq!(zone.result("192.0.2.5", "prvs=1=bob+x@odd.test"), Pass);
+    assert_eq!(zone.result("192.0.2.4", "colon.test"), Pass);
 }
 
 /// Of the hosts of a domain those that answer can let a client in, whatever the others do.
@@ -224,4 +238,40 @@ fn an_outage_hides_no_match() {
     let zone = Zone::new(&[("a.test", "v=spf1 mx -all"), ("a.test", ">down.test up.test"), ("down.test", "!"), ("up.test", "@192.0.2.1")]);
     assert_eq!(zone.result("192.0.2.1", "a.test"), Pass);
     assert_eq!(zone.result("192.0.2.2", "a.test"), TempError);
+}
+
+/// RFC 7208 5 and 5.7: what is not known of the other family decides nothing, and what is known of it hides nothing.
+#[test]
+fn only_the_family_of_the_client_counts() {
+    let zone = Zone::new(&[
+        ("mx.test", "v=spf1 mx -all"),
+        ("mx.test", ">no4.test"),
+        ("a.test", "v=spf1 a:no4.test -all"),
+        ("six.test", "v=spf1 a:no6.test -all"),
+        ("exists.test", "v=spf1 exists:no4.test -all"),
+        ("exists6.test", "v=spf1 exists:no6.test -all"),
+        ("ptr.test", "v=spf1 ptr -all"),
+        ("192.0.2.1", "no6.ptr.test"),
+        ("no4.test", "@2001:db8::1"),
+        ("no4.test", "!4"),
+        ("no6.test", "@192.0.2.1"),
+        ("no6.test", "!6"),
+        ("no6.ptr.test", "@192.0.2.1"),
+        ("no6.ptr.test", "!6"),
+    ]);
+    for (peer, sender, result) in [
+        ("192.0.2.1", "mx.test", TempError),
+        ("2001:db8::1", "mx.test", Pass),
+        ("2001:db8::2", "mx.test", Fail),
+        ("192.0.2.1", "a.test", TempError),
+        ("2001:db8::2", "a.test", Fail),
+        ("192.0.2.1", "six.test", Pass),
+        ("192.0.2.2", "six.test", Fail),
+        ("2001:db8::1", "six.test", TempError),
+        ("2001:db8::1", "exists.test", TempError),
+        ("2001:db8::1", "exists6.test", Pass),
+        ("192.0.2.1", "ptr.test", Pass),
+    ] {
+        assert_eq!(zone.result(peer, sender), result, "{sender} {peer}");
+    }
 }

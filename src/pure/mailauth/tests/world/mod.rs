@@ -41,7 +41,7 @@ pub(crate) struct Key {
 }
 
 fn texts(name: &str) -> Question {
-    Question::Texts(Domain::parse(name).unwrap())
+    Question::Texts(Domain::parse(name).unwrap().into())
 }
 
 impl World {
@@ -147,15 +147,32 @@ pub(crate) fn seal(key: &Key, message: &str, results: &str) -> String {
         r.iter().zip(&m).zip(&s).rev().map(|((results, message), seal)| OlderSet { results, message, seal }).collect();
     let validation = if older.is_empty() { Validation::None } else { Validation::Pass };
     let chain = Chain::check(older, validation).unwrap();
-    let signer = Signer { algorithm: Algorithm::Ed25519Sha256, domain: &key.domain, selector: key.selector, time: 7 };
     let fields = fields::to_sign(b"", header.as_bytes()).unwrap();
     let checked = SignedHeader::check(fields.iter().map(|f| (f.name.as_str(), f.value.as_deref()))).unwrap();
+    seal_over(key, message, body, &chain, &checked, results)
+}
+
+/// The same with a first set that covers these names of the message, each of which stands there once, and no more.
+pub(crate) fn seal_once(key: &Key, message: &str, results: &str, h: &str) -> String {
+    let (header, body) = fields::split(message.as_bytes());
+    let header = std::str::from_utf8(header).unwrap();
+    let value = |name: &str| {
+        let line = header.lines().find(|l| l.to_lowercase().starts_with(&format!("{name}:"))).unwrap();
+        relax(line.split_once(':').unwrap().1.as_bytes())
+    };
+    let fields: Vec<(&str, Vec<u8>)> = h.split(':').map(|name| (name, value(name))).collect();
+    let checked = SignedHeader::check(fields.iter().map(|(name, value)| (*name, Some(value.as_slice())))).unwrap();
+    seal_over(key, message, body, &Chain::check(vec![], Validation::None).unwrap(), &checked, results)
+}
+
+fn seal_over(key: &Key, message: &str, body: &[u8], chain: &Chain<'_>, checked: &SignedHeader<'_>, results: &str) -> String {
+    let signer = Signer { algorithm: Algorithm::Ed25519Sha256, domain: &key.domain, selector: key.selector, time: 7 };
     let results = chain.results(results).unwrap();
     let by = |unsigned: pure_dkim::Unsigned| {
         let signature = key.pair.sign(&Sha256::digest(unsigned.input()));
         unsigned.finish(signature.as_ref())
     };
-    let signature = by(chain.message(&checked, &body_hash(body), &signer).unwrap());
+    let signature = by(chain.message(checked, &body_hash(body), &signer).unwrap());
     let seal = by(chain.seal(&results, &signature, &signer).unwrap());
     format!("{}{}{results}{message}", String::from_utf8(seal).unwrap(), String::from_utf8(signature).unwrap())
 }
