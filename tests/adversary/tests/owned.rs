@@ -125,7 +125,8 @@ fn assert_shut_in(process: &str, may: &[&str]) {
 #[tokio::test]
 async fn owned_mx_relays_nothing_and_reads_no_mail() {
     let appliance = Appliance::mta_test();
-    Smtp::connect(&appliance, "mx").send("s@example.net", &["bob@mta.test"], &[b"Subject: x\r\n\r\n", MARK, b"\r\n"].concat());
+    let message = [b"From: s@example.net\r\nSubject: x\r\n\r\n", MARK, b"\r\n"].concat();
+    Smtp::connect(&appliance, "mx").send("s@example.net", &["bob@mta.test"], &message);
     let queue = client::<QueueInbound>(&appliance);
     for from in ["", "alice@mta.test", "stranger@example.net"] {
         for (to, verdict) in [("bob@mta.test", RecipientVerdict::Accept), ("victim@remote.test", RecipientVerdict::NoRelay)] {

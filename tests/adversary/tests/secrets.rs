@@ -67,7 +67,7 @@ fn forms(secret: &str) -> Vec<String> {
 fn no_password_and_no_text_of_mail_is_logged_or_given_as_an_argument() {
     let Some(appliance) = Appliance::start().unwrap() else { return };
     appliance.submit(ALICE, ALICE, format!("From: {ALICE}\r\nSubject: {SUBJECT}\r\n\r\n{BODY}\r\n").as_bytes()).unwrap();
-    appliance.deliver("s@example.net", ALICE, format!("Subject: {SUBJECT}\r\n\r\n{BODY}\r\n").as_bytes()).unwrap();
+    appliance.deliver("s@example.net", ALICE, format!("From: s@example.net\r\nSubject: {SUBJECT}\r\n\r\n{BODY}\r\n").as_bytes()).unwrap();
     assert!(!appliance.fetch(ALICE, SUBJECT).unwrap().is_empty());
     let words = ["python3", "-c", CLIENT, HOSTNAME, ADDRESS, ALICE, PASSWORD, WRONG];
     appliance.remote(&words, b"").unwrap().ok("client").unwrap();
@@ -108,7 +108,7 @@ fn holders(appliance: &Appliance, secret: &[u8]) -> Vec<String> {
 fn at_rest_each_secret_is_where_it_belongs_and_nowhere_else() {
     let Some(appliance) = Appliance::start().unwrap() else { return };
     appliance.submit(ALICE, ALICE, format!("From: {ALICE}\r\nSubject: {SUBJECT}\r\n\r\n{BODY}\r\n").as_bytes()).unwrap();
-    appliance.deliver("s@example.net", ALICE, format!("Subject: {SUBJECT}\r\n\r\n{BODY}\r\n").as_bytes()).unwrap();
+    appliance.deliver("s@example.net", ALICE, format!("From: s@example.net\r\nSubject: {SUBJECT}\r\n\r\n{BODY}\r\n").as_bytes()).unwrap();
     assert!(!appliance.fetch(ALICE, SUBJECT).unwrap().is_empty());
     let words = ["python3", "-c", CLIENT, HOSTNAME, ADDRESS, ALICE, PASSWORD, WRONG];
     appliance.remote(&words, b"").unwrap().ok("client").unwrap();

@@ -76,7 +76,8 @@ fn a_domain_and_an_alias_are_added_used_and_removed() {
         "{aliases}"
     );
 
-    let reply = Smtp::connect(&appliance, "mx").send("carol@remote.test", &["team@second.test"], b"Subject: x\r\n\r\n");
+    let message = b"From: carol@remote.test\r\nSubject: x\r\n\r\n";
+    let reply = Smtp::connect(&appliance, "mx").send("carol@remote.test", &["team@second.test"], message);
     assert_eq!(reply.code, 250, "{reply:?}");
     for account in ["alice", "bob"] {
         let mut imap = Imap::login(&appliance, account);

@@ -4,9 +4,10 @@
 //! store and imap go on, nobody sees another line or another message than there is, and the message itself is as it was sent.
 
 use lying_peers::{EVENT, IN_MEMFD, Packet, Peer, REQUEST, RESPONSE, frame, hello, memfd, with_fds};
+use pure_addr::Domain;
 use pure_index::{
     Disposition, Encoding, Envelope, EnvelopeAddress, Field, Identity, MAX_DEPTH, MAX_PARTS, Part, PartKind, SearchText, Span, Structure,
-    judgement::Judgement,
+    judgement::{Alignment, Dmarc, Judgement},
 };
 use rustix::{
     fs::SealFlags,
@@ -80,8 +81,9 @@ impl Index {
     fn encoded(self, for_queue: bool) -> Vec<u8> {
         let index = Box::new(self);
         if for_queue {
-            // Nothing is known of where it is from; lies about that are tried in the queue's own tests.
-            return encode(&QueueAnswer::Judged(index, Judgement::default())).unwrap();
+            // It is from whom it says it is from; lies about that are tried in the queue's own tests.
+            let dmarc = Dmarc { author: Domain::parse("remote.test").ok(), alignment: Alignment::Aligned, ..Dmarc::default() };
+            return encode(&QueueAnswer::Judged(index, Judgement { dmarc, ..Judgement::default() })).unwrap();
         }
         encode(&StoreAnswer::Indexed(index)).unwrap()
     }

@@ -123,7 +123,7 @@ fn no_user_of_the_host_opens_an_edge_and_operators_open_those_for_control() {
 #[test]
 fn nothing_that_a_process_writes_can_be_read_by_another() {
     let Some(appliance) = Appliance::start().unwrap() else { return };
-    appliance.deliver("s@example.net", ALICE, b"Subject: private\r\n\r\nx\r\n").unwrap();
+    appliance.deliver("s@example.net", ALICE, b"From: s@example.net\r\nSubject: private\r\n\r\nx\r\n").unwrap();
     appliance.fetch(ALICE, "private").unwrap();
     let open = appliance.sh("find /var/lib/postern -mindepth 1 -perm /077").unwrap();
     assert_eq!(open, "");

@@ -70,6 +70,6 @@ fn hosts_that_misbehave_cost_nobody_anything() {
     assert_eq!(appliance.main_pid(send).unwrap(), pid, "{}", world.told());
     // One each, and for nobody a report.
     assert_eq!(world.verify().unwrap(), 2 + HOSTILE.len() + 2);
-    appliance.deliver("s@example.net", ALICE, b"Subject: last\r\n\r\nx\r\n").unwrap();
+    appliance.deliver("s@example.net", ALICE, b"From: s@example.net\r\nSubject: last\r\n\r\nx\r\n").unwrap();
     assert_eq!(appliance.fetch(ALICE, "").unwrap().len(), 1);
 }

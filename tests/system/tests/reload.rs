@@ -11,6 +11,6 @@ fn a_reload_ends_no_process_and_the_main_job_goes_on() {
         assert_eq!(appliance.main_pid(service).unwrap(), before, "{}", service.name);
     }
     appliance.wait_until_active().unwrap();
-    appliance.deliver("s@example.net", ALICE, b"Subject: after a reload\r\n\r\nx\r\n").unwrap();
+    appliance.deliver("s@example.net", ALICE, b"From: s@example.net\r\nSubject: after a reload\r\n\r\nx\r\n").unwrap();
     assert_eq!(appliance.fetch(ALICE, "after a reload").unwrap().len(), 1);
 }

@@ -47,6 +47,7 @@ pub(crate) fn commit_verdict(submitted: mail::Submitted) -> smtp::CommitVerdict 
         mail::Submitted::Rejected(mail::Reason::Sender) => smtp::CommitVerdict::Sender,
         mail::Submitted::Rejected(mail::Reason::Unauthenticated) => smtp::CommitVerdict::Unauthenticated,
         mail::Submitted::Rejected(mail::Reason::Policy) => smtp::CommitVerdict::Policy,
+        mail::Submitted::Rejected(mail::Reason::NotPassedOn) => smtp::CommitVerdict::NotPassedOn,
         mail::Submitted::Deferred => smtp::CommitVerdict::Deferred,
         mail::Submitted::RateLimited => smtp::CommitVerdict::RateLimited,
     }

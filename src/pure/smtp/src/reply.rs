@@ -141,6 +141,8 @@ pub(crate) mod say {
     /// RFC 7372 3.2.
     pub(crate) const REFUSED_BY_POLICY: Reply =
         Reply::new(550, Status(5, 7, 26), "Refused as the DMARC policy of the domain in From asks: neither SPF nor DKIM passes for it");
+    pub(crate) const NOT_PASSED_ON: Reply =
+        Reply::new(550, Status(5, 7, 1), "A recipient's mail is passed on, and nothing proves that this is from who it says it is from");
     pub(crate) const NOT_YOUR_ADDRESS: Reply = Reply::new(553, Status(5, 7, 1), "Sender address is not yours");
     // RFC 6531 3.5.
     pub(crate) const NEEDS_SMTPUTF8: Reply = Reply::new(553, Status(5, 6, 7), "Non-ASCII address needs SMTPUTF8");

@@ -6,7 +6,7 @@ use crate::{
     spool::Destination,
     srs,
 };
-use pure_addr::{Address, ReversePath, Text};
+use pure_addr::{Address, Domain, ReversePath, Text};
 use pure_index::Identity;
 use std::collections::HashSet;
 use wire::edge::{
@@ -132,6 +132,12 @@ pub(crate) fn forwards(recipients: &[AcceptedRecipient]) -> impl Iterator<Item =
             _ => None,
         })
     })
+}
+
+/// The domains whose aliases lead elsewhere; what they pass on is sent in their names (RFC 7208 D.2). A report that goes back to whom an SRS
+/// address names has the null reverse-path.
+pub(crate) fn aliases(recipients: &[AcceptedRecipient]) -> impl Iterator<Item = &Domain> {
+    forwards(recipients).filter(|(alias, _)| !srs::is(alias)).map(|(alias, _)| &alias.domain)
 }
 
 /// Where the message goes. `rewrite` gives the reverse-path of what an alias at this address sends on, when it is not the envelope's. Recipients that lead to the same account share one delivery, which keeps the first one's `Delivered-To`.

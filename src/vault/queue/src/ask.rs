@@ -1,6 +1,6 @@
 //! The questions that the queue asks of others, and how far their answers are believed.
 
-use crate::{admit::AcceptedRecipient, known::Known};
+use crate::{admit::AcceptedRecipient, known::Known, limits::MAX_PARENT_LABELS};
 use pure_addr::{AccountId, Address, Domain, LocalPart, Text};
 use pure_index::{MessageIndex, judgement::Judgement};
 use std::{
@@ -164,6 +164,17 @@ impl Directory {
             self.known.keep_foreign(epoch, domain.clone());
         }
         Some(hosted)
+    }
+
+    /// Is it a domain for which mail is received here, or below one? None when it cannot be known now.
+    pub(crate) async fn hosts_or_above(&self, domain: &Domain) -> Option<bool> {
+        let above = domain.parents().filter(|parent| parent.as_str().split('.').count() <= MAX_PARENT_LABELS);
+        for name in std::iter::once(domain.clone()).chain(above) {
+            if self.hosts(&name).await? {
+                return Some(true);
+            }
+        }
+        Some(false)
     }
 
     /// May the account send as each of these? None when it cannot be known now.

@@ -24,18 +24,21 @@ pub(crate) fn complete(record: &mut Record, index: &MessageIndex, id: QueueId, n
     }
 }
 
-/// The message without the fields that betray the client; none when there are none.
-pub(crate) fn hide(message: &SealedMessage, index: &MessageIndex) -> io::Result<Option<SealedMessage>> {
+/// An account's message without what claims to have been found here (RFC 8601 5), whoever it names, and, to hide the client, without the
+/// fields that betray it; none when there are none.
+pub(crate) fn clean(message: &SealedMessage, index: &MessageIndex, hide: bool) -> io::Result<Option<SealedMessage>> {
     let Some(root) = index.structure.root() else { return Ok(None) };
+    let betraying = BETRAYING.iter().map(|name| name.as_bytes()).filter(|_| hide);
+    let names: Vec<&[u8]> = betraying.chain([CLAIMING]).collect();
     let mut cut: Vec<Span> = Vec::new();
     for field in &root.fields {
         let len = usize::from(field.name_len);
-        if !BETRAYING.iter().any(|name| name.len() == len) {
+        if !names.iter().any(|name| name.len() == len) {
             continue;
         }
         let mut name = vec![0; len];
         message.read_exact_at(&mut name, u64::from(field.span.start))?;
-        if BETRAYING.iter().any(|b| b.as_bytes().eq_ignore_ascii_case(&name)) {
+        if names.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
             cut.push(field.span);
         }
     }

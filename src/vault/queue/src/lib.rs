@@ -6,6 +6,7 @@
 //! store, keys for DKIM signatures, and send.
 //!
 //! * A taken-over mx can hand over mail as a stranger: every recipient is looked up again here, so it relays nothing.
+//! * A stranger's message whose author is not proven is passed on by no alias when our own address would prove it elsewhere.
 //! * A taken-over submission acts for the accounts whose sockets it holds: the socket says whose, and authors and reverse-path
 //!   are checked here.
 //! * A taken-over scan can misjudge identity, origin and loops, and nothing else: it cannot change a byte, but have `Authentication-Results`

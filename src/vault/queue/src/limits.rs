@@ -36,6 +36,8 @@ pub const MAX_LEASE: usize = 64;
 pub const MAX_RECEIVED: u32 = 50;
 /// Different authors of a submitted message; as many as one question to the directory holds, with the reverse-path.
 pub const MAX_AUTHORS: usize = 63;
+/// Labels of a domain above an author's that may be ours; who hosts longer names than this protects those below them by their own policies.
+pub const MAX_PARENT_LABELS: usize = 8;
 /// Free bytes that must remain on the spool's disk.
 pub const MIN_FREE_DISK: u64 = 64 * 1024 * 1024;
 /// How long the free space that was seen is believed.

@@ -197,16 +197,15 @@ impl Core {
         record.tls_optional = index.identity.tls_optional;
         if submitter.is_some() {
             record.hide_client = hides;
-            if record.hide_client {
-                let hidden = fixup::hide(&message, &index).map_err(|error| {
-                    tracing::error!(%error, "a message cannot be written again");
-                    Refusal::Deferred
-                })?;
-                if let Some(hidden) = hidden {
-                    message = Arc::new(hidden);
-                    // Every offset has moved.
-                    index = self.scan.index(&message).await.ok_or(Refusal::Deferred)?;
-                }
+            let cleaned = fixup::clean(&message, &index, hides).map_err(|error| {
+                tracing::error!(%error, "a message cannot be written again");
+                Refusal::Deferred
+            })?;
+            if let Some(cleaned) = cleaned {
+                file = None;
+                message = Arc::new(cleaned);
+                // Every offset has moved.
+                index = self.scan.index(&message).await.ok_or(Refusal::Deferred)?;
             }
             fixup::complete(&mut record, &index, id, received_at, (self.random)(), &self.hostname);
         }
@@ -264,7 +263,7 @@ impl Core {
         admit::loops(&index.identity, &recipients)?;
         let judged = match judgement {
             Some(judgement) => {
-                let disposition = self.check_origin(&judgement, &index).await?;
+                let disposition = self.check_origin(&judgement, &recipients).await?;
                 Some((judgement, disposition))
             }
             None => None,
@@ -309,16 +308,19 @@ impl Core {
         Ok((!ours).then(|| sender.clone()))
     }
 
-    /// Attack case RLY-04: what a stranger brings in our name must be proven, and what others want refused is refused.
-    async fn check_origin(&self, judgement: &Judgement, index: &MessageIndex) -> Result<Disposition, Refusal> {
+    /// Attack case RLY-04: what a stranger brings in our name must be proven, and what others want refused is refused. Nobody makes us prove
+    /// elsewhere what was not proven here.
+    async fn check_origin(&self, judgement: &Judgement, recipients: &[AcceptedRecipient]) -> Result<Disposition, Refusal> {
         let own = match &judgement.dmarc.author {
             // Whoever is vouched for may be anybody.
-            Some(author) if judgement.dmarc.alignment == Alignment::NotAligned => {
-                self.directory.hosts(author).await.ok_or(Refusal::Deferred)?
+            Some(author) if judgement.dmarc.alignment != Alignment::Aligned => {
+                self.directory.hosts_or_above(author).await.ok_or(Refusal::Deferred)?
             }
             _ => false,
         };
-        origin::decide(judgement, index, own, &self.settings.mx)
+        let disposition = origin::decide(judgement, own, &self.settings.mx)?;
+        admit::aliases(recipients).try_for_each(|alias| origin::pass_on(&judgement.dmarc, disposition, alias))?;
+        Ok(disposition)
     }
 
     /// Attack case RLY-03: the reverse-path and every author belong to the account.

@@ -25,7 +25,7 @@ async fn an_accepted_message_arrives_whole_with_its_fields_in_front() {
     assert_eq!(
         text,
         format!(
-            "Return-Path: <x@remote.test>\r\nDelivered-To: alice@mta.test\r\nAuthentication-Results: mail.mta.test;\r\n\tspf=none;\r\n\tdkim=none;\r\n\tdmarc=none;\r\n\tarc=none\r\nReceived: from client.remote.test ([192.0.2.7])\r\n\tby mail.mta.test with \
+            "Return-Path: <x@remote.test>\r\nDelivered-To: alice@mta.test\r\nAuthentication-Results: mail.mta.test;\r\n\tspf=none;\r\n\tdkim=none;\r\n\tdmarc=pass (p=none) header.from=remote.test;\r\n\tarc=none\r\nReceived: from client.remote.test ([192.0.2.7])\r\n\tby mail.mta.test with \
              ESMTP\r\n\tid {id}\r\n\tfor <alice@mta.test>;\r\n\tFri, 21 Nov 2025 03:31:27 +0000\r\n{}",
             std::str::from_utf8(MESSAGE).unwrap()
         )

@@ -157,6 +157,8 @@ pub enum Reason {
     Unauthenticated,
     /// The domain in From wants what fails DMARC to be refused (RFC 9989 7.4): 550 5.7.26.
     Policy,
+    /// Nothing proves who it is from, and an alias leads elsewhere, where our address would vouch for it: 550 5.7.1.
+    NotPassedOn,
 }
 
 /// Which service a login is for; a session is good for that alone.

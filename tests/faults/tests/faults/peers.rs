@@ -1,7 +1,10 @@
 //! Who the store and the queue ask: a scan that believes everything, and a directory of three accounts.
 
-use pure_addr::{AccountId, Address};
-use pure_index::{Identity, MessageIndex, Part, Span, Structure};
+use pure_addr::{AccountId, Address, Domain};
+use pure_index::{
+    Identity, MessageIndex, Part, Span, Structure,
+    judgement::{Alignment, Dmarc, Judgement},
+};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use serde_bytes::ByteBuf;
 use std::{fs, os::fd::OwnedFd, path::Path, sync::Arc};
@@ -68,7 +71,8 @@ impl Service<ScanForQueue> for Scan {
     async fn call(&self, request: scan_index::QueueRequest, fds: Vec<OwnedFd>) -> Result<Reply<ScanForQueue>, Error> {
         Ok(Reply::new(match (request, index(fds)) {
             (scan_index::QueueRequest::Judge(_), scan_index::Response::Indexed(index)) => {
-                scan_index::QueueResponse::Judged(index, Box::default())
+                let dmarc = Dmarc { author: Domain::parse("remote.test").ok(), alignment: Alignment::Aligned, ..Dmarc::default() };
+                scan_index::QueueResponse::Judged(index, Box::new(Judgement { dmarc, ..Judgement::default() }))
             }
             (_, index) => scan_index::QueueResponse::Index(index),
         }))

@@ -140,6 +140,7 @@ impl Session {
             CommitVerdict::Sender => self.reply(&say::NOT_YOUR_ADDRESS),
             CommitVerdict::Unauthenticated => self.reply(&say::UNAUTHENTICATED),
             CommitVerdict::Policy => self.reply(&say::REFUSED_BY_POLICY),
+            CommitVerdict::NotPassedOn => self.reply(&say::NOT_PASSED_ON),
             CommitVerdict::Deferred => self.reply(&say::LOCAL_PROBLEM),
             CommitVerdict::RateLimited => self.reply(&say::RATE_LIMITED),
         }

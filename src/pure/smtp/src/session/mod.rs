@@ -159,6 +159,8 @@ pub enum CommitVerdict {
     Unauthenticated,
     /// 550 5.7.26.
     Policy,
+    /// 550 5.7.1.
+    NotPassedOn,
     /// 451; nothing was kept.
     Deferred,
     /// 450 4.7.1; nothing was kept.

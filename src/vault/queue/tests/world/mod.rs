@@ -16,6 +16,7 @@ pub use store::{Store, Stored};
 
 use postern_queue::{Clock, Options, limits::Limits, settings::Settings};
 use pure_addr::{AccountId, Address, Domain, ReversePath, Text};
+use pure_index::judgement::{Alignment, Dmarc, DmarcPolicy, DmarcResult, Judgement};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -74,6 +75,13 @@ pub fn envelope(from: &str, to: &[&str]) -> Box<Envelope> {
         envid: None,
         recipients: List::new(recipients).unwrap(),
     })
+}
+
+/// What is said of a message whose author is vouched for.
+pub fn proven() -> Judgement {
+    let author = Some(Domain::parse("remote.test").unwrap());
+    let dmarc = Dmarc { result: DmarcResult::Pass, policy: DmarcPolicy::None, alignment: Alignment::Aligned, author };
+    Judgement { dmarc, ..Judgement::default() }
 }
 
 /// Lets calls through, or holds them.
@@ -142,7 +150,7 @@ impl World {
             from: Mutex::new(b"Alice <alice@mta.test>".to_vec()),
             failing: Mutex::new(false),
             lying: Mutex::new(false),
-            judgement: Mutex::default(),
+            judgement: Mutex::new(proven()),
             connections: Mutex::default(),
             sets: Mutex::default(),
             gate: Gate::new(),

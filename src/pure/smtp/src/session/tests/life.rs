@@ -189,6 +189,7 @@ fn verdicts_on_messages() {
         (CommitVerdict::Sender, "553 5.7.1"),
         (CommitVerdict::Unauthenticated, "550 5.7.1"),
         (CommitVerdict::Policy, "550 5.7.26"),
+        (CommitVerdict::NotPassedOn, "550 5.7.1"),
         (CommitVerdict::Deferred, "451 4.3.0"),
         (CommitVerdict::RateLimited, "450 4.7.1"),
     ] {
