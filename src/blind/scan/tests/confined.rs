@@ -62,10 +62,7 @@ async fn messages_are_read_inside_the_jail() {
     fs::write(path("credentials").join("postern.toml"), "hostname = \"mail.mta.test\"\nallow_weak_sandbox = true\n").unwrap();
     let (queue, store) = (socket(&path("queue")), socket(&path("store")));
     let mut command = Command::new(env!("CARGO_BIN_EXE_postern-scan"));
-    command
-        .env("POSTERN_EDGES", path("edges"))
-        .env("CREDENTIALS_DIRECTORY", path("credentials"))
-        .env_remove("NOTIFY_SOCKET");
+    command.env("POSTERN_EDGES", path("edges")).env("CREDENTIALS_DIRECTORY", path("credentials")).env_remove("NOTIFY_SOCKET");
     let fds = [(ScanForQueue::NAME, queue.as_fd()), (ScanForStore::NAME, store.as_fd())];
     let mut child = jail::spawn::spawn(&mut command, &fds).unwrap();
 
