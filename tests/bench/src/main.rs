@@ -86,6 +86,10 @@ fn main() -> Result<(), Failure> {
         let time = Duration::from_millis(if options.quick { 100 } else { 3_000 });
         writeln!(out, "disk: {:>8.0} fdatasync/s with {threads} threads", disk::fdatasync_rate(&state, threads, time)?)?;
     }
+    writeln!(
+        out,
+        "Postern runs under `postern up`: started by root, each process has its user, Landlock and seccomp; units would add theirs"
+    )?;
     let scale = Scale { quick: options.quick, large: options.large };
     let rounds = options.rounds.unwrap_or(scale.pick(3, 1));
     let mut stacks = vec![Stack::postern(&options.bin.canonicalize()?, &state.join("postern"), mailboxes(scale))?];

@@ -1,6 +1,6 @@
 //! Where mail to other domains ends: accepted at once, counted, and thrown away.
 
-use crate::Failure;
+use crate::{Failure, smtp::MARKS};
 use std::{
     collections::HashMap,
     io::{self, BufRead, BufReader, Write},
@@ -72,7 +72,7 @@ fn serve(stream: TcpStream, seen: &Seen) -> io::Result<()> {
     }
 }
 
-/// Reads a message to its end, and notes the one line of it that is in no other.
+/// Reads a message to its end, and notes its last line, which is in no other: what came is whole.
 fn take(reader: &mut BufReader<TcpStream>, line: &mut Vec<u8>, seen: &Seen) -> io::Result<()> {
     loop {
         line.clear();
@@ -82,7 +82,7 @@ fn take(reader: &mut BufReader<TcpStream>, line: &mut Vec<u8>, seen: &Seen) -> i
         if line == b".\r\n" {
             return Ok(());
         }
-        let numbers = line.strip_prefix(b"unique-").and_then(|rest| std::str::from_utf8(rest).ok());
+        let numbers = line.strip_prefix(MARKS[1].as_bytes()).and_then(|rest| std::str::from_utf8(rest).ok());
         if let Some((Ok(run), Ok(number))) = numbers.and_then(|n| n.trim_end().split_once('-')).map(|(r, n)| (r.parse(), n.parse())) {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             *seen.entry(run).or_default().entry(number).or_default() += 1;

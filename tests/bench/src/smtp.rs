@@ -65,7 +65,14 @@ pub(crate) struct Accepted {
     pub(crate) p99_ms: f64,
 }
 
-/// Text that looks like mail: words of different lengths, lines of 72 characters, one number that is in no other message.
+/// The first line of a body, which is in no other message, and the last one.
+pub(crate) const MARKS: [&str; 2] = ["unique-", "whole-"];
+
+fn mark(out: &mut Vec<u8>, mark: &str, run: u32, number: u32) {
+    out.extend_from_slice(format!("{mark}{run}-{number}\r\n").as_bytes());
+}
+
+/// Text that looks like mail: words of different lengths, lines of 72 characters, one number that is in no other message, at both ends.
 pub(crate) fn message(run: u32, number: u32, size: usize) -> Vec<u8> {
     message_from(STRANGER, run, number, size)
 }
@@ -73,6 +80,7 @@ pub(crate) fn message(run: u32, number: u32, size: usize) -> Vec<u8> {
 fn message_from(from: &str, run: u32, number: u32, size: usize) -> Vec<u8> {
     let mut out = header(from, run, number, "text/plain; charset=utf-8");
     words(&mut out, run, number, size);
+    mark(&mut out, MARKS[1], run, number);
     out
 }
 
@@ -91,6 +99,8 @@ fn with_attachment(from: &str, run: u32, number: u32, size: usize) -> Vec<u8> {
     let length = size.saturating_sub(out.len()).min(attachment.len()) / (LINE / 3 * 4 + 2) * (LINE / 3 * 4 + 2);
     out.extend_from_slice(attachment.get(..length).unwrap_or_default());
     out.extend_from_slice(b"--=_bench--\r\n");
+    // Behind the last part (RFC 2046 5.1.1: an epilogue).
+    mark(&mut out, MARKS[1], run, number);
     out
 }
 
@@ -121,7 +131,7 @@ fn words(out: &mut Vec<u8>, run: u32, number: u32, size: usize) {
         "quarter", "invoice", "the", "of", "meeting", "please", "attached", "and", "report", "to", "a", "regards", "tomorrow", "for",
         "budget", "team",
     ];
-    out.extend_from_slice(format!("unique-{run}-{number}\r\n").as_bytes());
+    mark(out, MARKS[0], run, number);
     let mut random = Random::new(u64::from(number));
     let mut column = 0;
     while out.len() + 2 < size {

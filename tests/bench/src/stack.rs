@@ -121,7 +121,9 @@ impl Stack {
         let (file, password_file) = (state.join("bench.toml"), state.join("bench.passwords"));
         fs::write(&file, config)?;
         fs::write(&password_file, passwords)?;
-        let meter = Meter::new(&format!("postern-{mailboxes}"))?;
+        // Another server beside the first has a meter of its own.
+        let place = state.file_name().unwrap_or_default().to_string_lossy();
+        let meter = Meter::new(&format!("{place}-{mailboxes}"))?;
         let run = state.join("run");
         // It ends with the bench, however that ends.
         let command = format!(
@@ -229,17 +231,24 @@ impl Stack {
         self.log.count()
     }
 
-    /// Every message of the load is stored: its unique line is found as often as it was sent.
+    /// Every message of the load is stored, once and whole: its first and its last line are each found once where mail is kept.
     pub(crate) fn check(&self, load: &smtp::Load) -> Result<(), Failure> {
         let root = match &self.kind {
-            Kind::Postern { store, .. } => store,
+            Kind::Postern { store, .. } => &store.join("state/store"),
             Kind::Peer { mail, .. } => mail,
         };
-        let mut seen = vec![0u32; load.messages as usize];
-        let marker = format!("unique-{}-", load.run);
-        search(root, marker.as_bytes(), &mut seen)?;
-        let missing = seen.iter().filter(|n| **n == 0).count();
-        if missing > 0 { Err(format!("{missing} of {} messages are not in any mailbox", load.messages).into()) } else { Ok(()) }
+        for mark in smtp::MARKS {
+            let mut seen = vec![0u32; load.messages as usize];
+            search(root, format!("{mark}{}-", load.run).as_bytes(), &mut seen)?;
+            let (missing, twice) = (seen.iter().filter(|n| **n == 0).count(), seen.iter().filter(|n| **n > 1).count());
+            if missing + twice > 0 {
+                let all = load.messages;
+                return Err(
+                    format!("of {all} messages, {missing} are in no mailbox and {twice} more than once, by their line {mark}").into()
+                );
+            }
+        }
+        Ok(())
     }
 }
 

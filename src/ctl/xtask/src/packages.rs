@@ -49,7 +49,7 @@ pub(crate) fn install() {
 
 /// Installs what the bench compares with; it says itself what is missing.
 pub(crate) fn install_peer() {
-    if !found("postfix") || !found("dovecot") {
+    if !["postfix", "dovecot", "mbsync"].into_iter().all(found) {
         add(&["postfix", "dovecot-imapd", "dovecot-lmtpd", "isync"]);
     }
 }

@@ -47,7 +47,7 @@ fn messages(stack: &mut Stack, scale: Scale) -> Result<Outcome, Failure> {
         };
         stack.meter.settle(scale.pick(SETTLE, Duration::ZERO))?;
         figures.push(Figure::more(format!("delivered up to {size}"), f64::from(missing) / seconds, "/s"));
-        figures.extend(one_mailbox(stack, user, *size, scale)?);
+        figures.extend(one_mailbox(stack, user, *size, *size, scale)?);
         operations += missing;
     }
     Ok(Outcome { figures, operations: f64::from(operations), cpu_seconds: stack.meter.cpu_seconds()? - cpu })
@@ -69,8 +69,8 @@ fn load(stack: &mut Stack, first: u32, mailboxes: u32, messages: u32) -> smtp::L
     }
 }
 
-/// Medians of what one client does to a mailbox of this size.
-fn one_mailbox(stack: &mut Stack, user: u32, size: u32, scale: Scale) -> Result<Vec<Figure>, Failure> {
+/// Medians of what one client does to a mailbox of this size; `at` is what grows.
+fn one_mailbox(stack: &mut Stack, user: u32, size: u32, at: u32, scale: Scale) -> Result<Vec<Figure>, Failure> {
     let repeats = scale.pick(REPEATS, 3);
     let mut imap = stack.imap(user)?;
     imap.command("ENABLE QRESYNC")?;
@@ -101,10 +101,10 @@ fn one_mailbox(stack: &mut Stack, user: u32, size: u32, scale: Scale) -> Result<
     }
     imap.logout()?;
     Ok(vec![
-        Figure::less(format!("FETCH by UID at {size}"), quantile(&mut fetch, 0.5), "ms"),
-        Figure::less(format!("STORE at {size}"), quantile(&mut store, 0.5), "ms"),
-        Figure::less(format!("250 to IDLE at {size}"), quantile(&mut wake, 0.5), "ms"),
-        Figure::less(format!("empty resync at {size}"), quantile(&mut resync, 0.5), "ms"),
+        Figure::less(format!("FETCH by UID at {at}"), quantile(&mut fetch, 0.5), "ms"),
+        Figure::less(format!("STORE at {at}"), quantile(&mut store, 0.5), "ms"),
+        Figure::less(format!("250 to IDLE at {at}"), quantile(&mut wake, 0.5), "ms"),
+        Figure::less(format!("empty resync at {at}"), quantile(&mut resync, 0.5), "ms"),
     ])
 }
 
@@ -141,10 +141,15 @@ fn accounts(stack: &mut Stack, scale: Scale) -> Result<Outcome, Failure> {
         let mut own = stack.another(*size)?;
         figures.push(Figure::less(format!("start with {size}"), start.elapsed().as_secs_f64(), "s"));
         let messages = scale.pick(4_000, 10);
-        let sent = load(&mut own, 1, *size, messages);
-        let (seconds, cpu, _) = inbound::deliver(&mut own, &sent)?;
-        figures.push(Figure::more(format!("delivered at {size}"), f64::from(messages) / seconds, "/s"));
-        figures.push(Figure::less(format!("CPU at {size}"), cpu * MS / f64::from(messages), "ms"));
+        // The first messages make the accounts' databases; the second ones find them.
+        for round in ["delivered first", "delivered"] {
+            let sent = load(&mut own, 1, messages.min(*size), messages);
+            let (seconds, cpu, _) = inbound::deliver(&mut own, &sent)?;
+            figures.push(Figure::more(format!("{round} at {size}"), f64::from(messages) / seconds, "/s"));
+            figures.push(Figure::less(format!("CPU, {round} at {size}"), cpu * MS / f64::from(messages), "ms"));
+            operations += messages;
+            cpu_seconds += cpu;
+        }
         figures.push(Figure::less(format!("memory at {size}"), mib(own.meter.pss()), "MiB"));
         let mut logins = Vec::new();
         for turn in 0..scale.pick(REPEATS, 3) {
@@ -155,12 +160,8 @@ fn accounts(stack: &mut Stack, scale: Scale) -> Result<Outcome, Failure> {
             imap.logout()?;
         }
         figures.push(Figure::less(format!("login and SELECT at {size}"), quantile(&mut logins, 0.5), "ms"));
-        let mut imap = own.imap(1)?;
-        imap.command("SELECT INBOX")?;
-        let mut wake = wake_up(&own, &mut imap, 1, scale)?;
-        figures.push(Figure::less(format!("250 to IDLE at {size}"), quantile(&mut wake, 0.5), "ms"));
-        operations += messages;
-        cpu_seconds += cpu;
+        // As many as each has at least, whatever the number of accounts.
+        figures.extend(one_mailbox(&mut own, 1, 2, *size, scale)?);
     }
     Ok(Outcome { figures, operations: f64::from(operations), cpu_seconds })
 }
