@@ -42,6 +42,7 @@ struct Index {
     references: Vec<String>,
     base_subject: String,
     sent_at: Option<i64>,
+    sent_zone: i32,
     has_attachment: bool,
     preview: String,
     identity: Identity,
@@ -72,6 +73,7 @@ impl Index {
             references: found.references,
             base_subject: found.base_subject,
             sent_at: found.sent_at,
+            sent_zone: found.sent_zone,
             has_attachment: found.has_attachment,
             preview: found.preview,
             identity: found.identity,
@@ -236,6 +238,9 @@ const LIES: &[Lie] = &[
     ("an empty envelope", Then::Believed, |index, _| index.envelope = Envelope::default()),
     ("a date before all time", Then::Believed, |index, _| index.sent_at = Some(i64::MIN)),
     ("a date after all time", Then::Believed, |index, _| index.sent_at = Some(i64::MAX)),
+    ("a date after all time, and a clock east of it", Then::Believed, |index, _| {
+        (index.sent_at, index.sent_zone) = (Some(i64::MAX), i32::MAX);
+    }),
     ("more lines than bytes", Then::Believed, |index, _| index.structure[0].lines = u32::MAX),
     ("a preview of a megabyte", Then::Believed, |index, _| index.preview = "\u{fc}\r\n".repeat(1 << 18)),
     ("an identifier and a subject of a megabyte", Then::Believed, |index, _| {

@@ -302,9 +302,13 @@ impl Builder<'_> {
                 node.parent = None;
             }
         }
-        let parents: Vec<Option<usize>> = self.nodes.iter().map(|node| node.parent).collect();
-        for (at, node) in self.nodes.iter_mut().enumerate() {
-            node.children.retain(|child| parents.get(*child).copied().flatten() == Some(at));
+        // Who went from one parent to another, and perhaps back, is in each list; the parents are right.
+        self.nodes.iter_mut().for_each(|node| node.children.clear());
+        for child in 0..self.nodes.len() {
+            let parent = self.nodes.get(child).and_then(|node| node.parent);
+            if let Some(parent) = parent.and_then(|parent| self.nodes.get_mut(parent)) {
+                parent.children.push(child);
+            }
         }
     }
 }
@@ -404,6 +408,13 @@ mod tests {
     fn a_message_without_references_is_a_root() {
         let rows = [row(1, "c", &["a", "m"], ""), row(2, "m", &[], ""), row(3, "a", &[], "")];
         assert_eq!(text(&references(&rows)), "* THREAD (2 1)(3)");
+    }
+
+    /// From one parent to none and back to it: told once.
+    #[test]
+    fn who_comes_back_to_a_parent_is_there_once() {
+        let rows = [row(1, "c", &["a", "m"], ""), row(2, "m", &[], ""), row(3, "d", &["a", "m"], ""), row(4, "a", &[], "")];
+        assert_eq!(text(&references(&rows)), "* THREAD (4 2 (1)(3))");
     }
 
     /// 5.B: a dummy keeps its subject, also when what is below it are replies.

@@ -311,7 +311,7 @@ impl Account {
         let at = program.within.partition_point(|r| r.last < first);
         let Some(range) = program.within.get(at).copied() else { return Ok(None) };
         let mut statement = self.db.prepare_cached(
-            "SELECT uid, email, system, keywords, modseq, received_at, sent_at + sent_zone, size FROM message
+            "SELECT uid, email, system, keywords, modseq, received_at, sent_at, sent_zone, size FROM message
              WHERE mailbox = ? AND uid BETWEEN ? AND ? ORDER BY uid LIMIT ?",
         )?;
         let limit = i64::try_from(SEARCH_STEP).unwrap_or(i64::MAX);
@@ -325,6 +325,8 @@ impl Account {
             if candidates.rule_out(row.get(1)?) {
                 continue;
             }
+            // Neither is bounded: scan says what they are.
+            let (sent_at, zone): (Option<i64>, i64) = (row.get(6)?, row.get(7)?);
             let facts = Facts {
                 uid,
                 email: row.get(1)?,
@@ -332,8 +334,8 @@ impl Account {
                 keywords: row.get_ref(3)?.as_blob_or_null().unwrap_or_default(),
                 modseq: row.get(4)?,
                 received_at: row.get(5)?,
-                sent_at: row.get(6)?,
-                size: row.get(7)?,
+                sent_at: sent_at.map(|at| at.saturating_add(zone)),
+                size: row.get(8)?,
             };
             let matches = match program.judge(&facts, &mut stack) {
                 Some(known) => known,
