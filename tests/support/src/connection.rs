@@ -159,10 +159,16 @@ impl Connection {
 
     fn fill(&mut self) -> io::Result<usize> {
         let mut part = [0; 16 * 1024];
-        let read = match &mut self.stream {
-            Stream::Plain(s) => s.read(&mut part),
-            Stream::Tls(s) => s.read(&mut part),
-            Stream::Neither => Err(ErrorKind::NotConnected.into()),
+        let read = loop {
+            let read = match &mut self.stream {
+                Stream::Plain(s) => s.read(&mut part),
+                Stream::Tls(s) => s.read(&mut part),
+                Stream::Neither => Err(ErrorKind::NotConnected.into()),
+            };
+            // signal(7): a read with a time limit is not begun again when the machine or the process stood still.
+            if !read.as_ref().is_err_and(|e| e.kind() == ErrorKind::Interrupted) {
+                break read;
+            }
         };
         let count = match read {
             Ok(count) => count,
