@@ -6,8 +6,8 @@ use system::{Host, SERVICES, unit_files};
 const MAX_EXPOSURE: &str = "1";
 /// The same of a unit that opens connections, for its network and Internet sockets.
 const MAX_EXPOSURE_WITH_NETWORK: &str = "8";
-/// And of the one that also asks another process of ours.
-const MAX_EXPOSURE_OF_SEND: &str = "9";
+/// And of one that also asks other processes of ours, for the local socket.
+const MAX_EXPOSURE_WITH_NETWORK_AND_EDGES: &str = "9";
 
 #[test]
 fn systemd_finds_nothing_to_say_about_any_unit() {
@@ -24,10 +24,10 @@ fn no_service_is_exposed() {
     let Some(host) = Host::with_units().unwrap() else { return };
     for service in SERVICES {
         let unit = service.unit();
-        let most = match service.dials_out {
-            true if unit.contains("send") => MAX_EXPOSURE_OF_SEND,
-            true => MAX_EXPOSURE_WITH_NETWORK,
-            false => MAX_EXPOSURE,
+        let most = match (service.dials_out, service.calls) {
+            (false, _) => MAX_EXPOSURE,
+            (true, []) => MAX_EXPOSURE_WITH_NETWORK,
+            (true, _) => MAX_EXPOSURE_WITH_NETWORK_AND_EDGES,
         };
         let file = format!("/usr/lib/systemd/system/{unit}");
         let threshold = format!("--threshold={most}");

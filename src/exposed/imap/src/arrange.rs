@@ -8,6 +8,8 @@ use crate::{
     connection::{Answer, Connection, Fault},
     search::{each_row, find},
 };
+use exposed_tls::{Room, Share};
+use pure_addr::AccountId;
 use pure_imap::{
     Search, SearchKey, SortBy, SortKey, ThreadAlgorithm, limits, response,
     sort::{self, SortRow},
@@ -15,11 +17,11 @@ use pure_imap::{
 };
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
-use tokio::sync::Semaphore;
+use std::sync::{Arc, LazyLock};
 use wire::edge::store_session::{SortKeys, Want};
 
-/// Who works at one, each in turn: what all hold together has a limit.
-static ARRANGING: Semaphore = Semaphore::const_new(crate::limits::ARRANGING);
+/// What all of them hold at a time.
+static HELD: LazyLock<Arc<Room<AccountId>>> = LazyLock::new(|| Room::new(crate::limits::ARRANGED, crate::limits::ARRANGED_PER_ACCOUNT));
 /// Bytes of an answer that is kept.
 const MAX_KEPT: usize = 512 * 1024;
 
@@ -50,13 +52,10 @@ pub(crate) async fn arrange(conn: &mut Connection, account: &mut Account, order:
         return Ok(done);
     }
     let before = conn.out.len();
-    // Never closed.
-    let turn = ARRANGING.acquire().await.ok();
     let refused = match &order {
         Order::Sort(keys) => sort(conn, account, keys, &query).await?,
         Order::Thread(algorithm) => thread(conn, account, *algorithm, &query).await?,
     };
-    drop(turn);
     if let Some(answer) = refused {
         return Ok(answer);
     }
@@ -116,24 +115,27 @@ async fn sort(conn: &mut Connection, account: &mut Account, keys: &[SortKey], qu
     }
     let want = Want::DATE.union(Want::SIZE).union(Want::SENT).union(if texts { Want::SORT } else { Want::default() });
     let mut rows: Vec<SortRow> = Vec::new();
-    let mut room = Room::default();
+    let mut held = Held::of(HELD.share(account.owner.account));
     each_row(account, &uids, None, want, |selected, row| {
-        if room.is_used_up() {
+        if held.refused.is_some() {
             return;
         }
         let Some(seq) = selected.map.seq(row.uid) else { return };
         let mut out = SortRow { seq, uid: row.uid, arrival: row.received_at.unwrap_or(0), ..SortRow::default() };
         out.size = row.size.map_or(0, u64::from);
         out.sent = row.sent_at;
-        if let Some(texts) = row.sort.as_ref().map(texts_of::<String>) {
-            room.take([&texts.subject, &texts.from, &texts.to, &texts.cc].map(String::len));
-            (out.subject, out.from, out.to, out.cc) = (texts.subject, texts.from, texts.to, texts.cc);
+        match row.sort.as_ref().map(texts_of::<String>) {
+            Some(texts) => {
+                held.take_texts([&texts.subject, &texts.from, &texts.to, &texts.cc].map(String::len));
+                (out.subject, out.from, out.to, out.cc) = (texts.subject, texts.from, texts.to, texts.cc);
+            }
+            None => held.take(Held::ROW),
         }
         rows.push(out);
     })
     .await?;
-    if room.is_used_up() {
-        return Ok(Some(Answer::no("LIMIT", "Too many messages")));
+    if held.refused.is_some() {
+        return Ok(held.refused);
     }
     sort::sort(&mut rows, keys);
     let numbers: Vec<u32> = rows.iter().map(|row| if query.uid { row.uid } else { row.seq }).collect();
@@ -151,18 +153,18 @@ async fn thread(conn: &mut Connection, account: &mut Account, algorithm: ThreadA
         return Ok(Some(Answer::no("LIMIT", "Too many messages")));
     }
     let mut found: Vec<(u32, i64, ByteBuf)> = Vec::new();
-    let mut room = Room::default();
+    let mut held = Held::of(HELD.share(account.owner.account));
     each_row(account, &uids, None, Want::SORT.union(Want::SENT), |selected, row| {
-        if room.is_used_up() {
+        if held.refused.is_some() {
             return;
         }
         let (Some(seq), Some(keys)) = (selected.map.seq(row.uid), row.sort) else { return };
-        room.take([keys.len()]);
+        held.take_texts([keys.len()]);
         found.push((if query.uid { row.uid } else { seq }, row.sent_at.unwrap_or_default(), keys));
     })
     .await?;
-    if room.is_used_up() {
-        return Ok(Some(Answer::no("LIMIT", "Too many messages")));
+    if held.refused.is_some() {
+        return Ok(held.refused);
     }
     let mut references_left = limits::THREAD_REFERENCES;
     let row = |(number, date, keys)| {
@@ -184,21 +186,36 @@ async fn thread(conn: &mut Connection, account: &mut Account, algorithm: ThreadA
     Ok(None)
 }
 
-/// What SORT and THREAD may hold of texts, [`limits::SORT_BYTES`].
-#[derive(Debug, Default)]
-struct Room(usize);
+/// What one SORT or THREAD holds: of texts [`limits::SORT_BYTES`], and of all a share.
+struct Held {
+    texts: usize,
+    share: Share<AccountId>,
+    /// Once there is no room for more.
+    refused: Option<Answer>,
+}
 
-impl Room {
+impl Held {
     /// What a row costs besides its texts.
     const ROW: usize = 200;
 
-    /// The lengths of a row's texts.
-    fn take<const N: usize>(&mut self, lengths: [usize; N]) {
-        self.0 = lengths.iter().fold(self.0.saturating_add(Self::ROW), |sum, length| sum.saturating_add(*length));
+    fn of(share: Share<AccountId>) -> Self {
+        Self { texts: 0, share, refused: None }
     }
 
-    fn is_used_up(&self) -> bool {
-        self.0 > limits::SORT_BYTES
+    /// A row with texts of these lengths.
+    fn take_texts<const N: usize>(&mut self, lengths: [usize; N]) {
+        let bytes = lengths.iter().fold(Self::ROW, |sum, length| sum.saturating_add(*length));
+        self.texts = self.texts.saturating_add(bytes);
+        if self.texts > limits::SORT_BYTES {
+            self.refused = Some(Answer::no("LIMIT", "Too many messages"));
+        }
+        self.take(bytes);
+    }
+
+    fn take(&mut self, bytes: usize) {
+        if !self.share.grow(bytes as u64) {
+            self.refused.get_or_insert_with(|| Answer::no("UNAVAILABLE", "Not possible now"));
+        }
     }
 }
 
@@ -211,13 +228,32 @@ fn texts_of<'a, S: Default + Deserialize<'a>>(encoded: &'a ByteBuf) -> SortKeys<
 mod tests {
     use super::*;
 
+    fn account(n: u64) -> AccountId {
+        AccountId::new(n).unwrap()
+    }
+
     #[test]
     fn texts_have_room_for_so_many() {
-        let mut room = Room::default();
+        let mut held = Held::of(Room::new(u64::MAX, u64::MAX).share(account(1)));
         let text = limits::SORT_BYTES / 4;
-        room.take([text; 3]);
-        assert!(!room.is_used_up());
-        room.take([text]);
-        assert!(room.is_used_up());
+        held.take_texts([text; 3]);
+        assert!(held.refused.is_none());
+        held.take_texts([text]);
+        assert!(held.refused.is_some());
+    }
+
+    /// Attack class BOMB: what one account has sorted has a limit, and leaves room for the others.
+    #[test]
+    fn an_account_has_its_share() {
+        let room = Room::new(1_000, 600);
+        let [mut one, mut same, mut other] = [1, 1, 2].map(|n| Held::of(room.share(account(n))));
+        one.take(Held::ROW);
+        one.take(Held::ROW);
+        same.take(Held::ROW + 1);
+        assert!(one.refused.is_none() && same.refused.is_some());
+        other.take_texts([400]);
+        assert!(other.refused.is_none());
+        drop((one, same, other));
+        assert_eq!(room.left(), 1_000);
     }
 }

@@ -44,8 +44,10 @@ pub(crate) const UPLOADS: u64 = 1024 * 1024 * 1024;
 pub(crate) const UPLOADS_PER_ACCOUNT: u64 = UPLOADS / 4;
 /// Ranges of UIDs written at a time, each of at most 22 bytes.
 pub(crate) const RANGES_AT_ONCE: usize = 1_024;
-/// SORTs and THREADs worked at at a time, by all sessions together; each may hold 64 MiB and more.
-pub(crate) const ARRANGING: usize = 4;
+/// Bytes, about, that all SORTs and THREADs of the process may hold together.
+pub(crate) const ARRANGED: u64 = 768 * 1024 * 1024;
+/// Those of one account: one SORT of as many messages as it may look at, and some more.
+pub(crate) const ARRANGED_PER_ACCOUNT: u64 = ARRANGED / 3;
 /// Ranges of UIDs in all sets of one SEARCH.
 pub(crate) const SEARCH_RANGES: usize = 64 * 1024;
 /// Keywords announced in FLAGS for one mailbox.

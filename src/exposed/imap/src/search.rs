@@ -7,7 +7,7 @@ use crate::{
 };
 use pure_addr::Text;
 use pure_imap::{DAY, Date, Flag, Ranges, Search, SearchKey, SearchReturn, Tag, response};
-use pure_index::fold;
+use pure_index::{fold, is_blank};
 use std::time::{SystemTime, UNIX_EPOCH};
 use wire::{
     List,
@@ -116,7 +116,7 @@ fn sequence(selected: &Selected, set: &pure_imap::SequenceSet) -> Ranges {
 fn needle(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
-        let blank = c.is_whitespace() || c.is_control();
+        let blank = is_blank(c);
         if !(blank && out.ends_with(' ')) {
             out.push(if blank { ' ' } else { c });
         }

@@ -142,6 +142,11 @@ pub struct Identity {
     pub tls_optional: bool,
 }
 
+/// What is white space in texts that are kept, and in what is looked for in them: a run of it is one blank.
+pub fn is_blank(c: char) -> bool {
+    c.is_whitespace() || c.is_control()
+}
+
 /// The one way text is made comparable: Unicode lower case, without expansion tables of our own.
 pub fn fold(text: &str) -> String {
     text.to_lowercase()

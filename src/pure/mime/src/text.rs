@@ -9,7 +9,7 @@ use crate::{
     limits::{MAX_PREVIEW, MAX_SEARCH_NAMES, MAX_SEARCH_VALUE, MAX_TEXT_INPUT},
     param, transfer, word,
 };
-use pure_index::{MAX_SEARCH_HEADER, MAX_SEARCH_TEXT, Part, PartKind, SearchText, fold};
+use pure_index::{MAX_SEARCH_HEADER, MAX_SEARCH_TEXT, Part, PartKind, SearchText, fold, is_blank};
 
 /// Bytes of a body that are decoded at a time.
 const PIECE: usize = 16 * 1024;
@@ -229,7 +229,7 @@ impl Collapser {
             }
             let mut chars = rest.chars();
             let Some(c) = chars.next() else { return };
-            if c.is_whitespace() || c.is_control() {
+            if is_blank(c) {
                 self.blank = true;
             } else {
                 if out.len() >= limit {
