@@ -11,6 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use tokio::time::Instant;
 use wire::edge::send_deliver::Route;
 
 /// What a connection is good for.
@@ -28,10 +29,18 @@ pub(crate) struct Idle {
     pub(crate) address: IpAddr,
 }
 
+#[derive(Debug)]
+struct Kept {
+    until: Instant,
+    key: Key,
+    idle: Idle,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    next: u64,
-    idle: Vec<(u64, Key, Idle)>,
+    kept: Vec<Kept>,
+    /// A task ends those whose time is over: one for all, not one for each message.
+    watched: bool,
 }
 
 /// See the module.
@@ -48,8 +57,8 @@ impl Pool {
         loop {
             let mut found = {
                 let mut state = self.state();
-                let at = state.idle.iter().position(|(_, k, _)| k == key)?;
-                state.idle.swap_remove(at).2
+                let at = state.kept.iter().position(|kept| kept.key == *key)?;
+                state.kept.swap_remove(at).idle
             };
             if found.session.is_quiet().await {
                 return Some(found);
@@ -63,36 +72,50 @@ impl Pool {
             tokio::spawn(idle.session.quit());
             return;
         }
-        let number = {
+        // A time beyond all time is none: such a connection is not kept at all.
+        let until = Instant::now().checked_add(patience);
+        let watch = {
             let mut state = self.state();
-            if state.idle.len() >= MAX_IDLE {
-                drop(state);
-                tokio::spawn(idle.session.quit());
-                return;
+            match until.filter(|_| state.kept.len() < MAX_IDLE) {
+                Some(until) => state.kept.push(Kept { until, key, idle }),
+                None => {
+                    drop(state);
+                    tokio::spawn(idle.session.quit());
+                    return;
+                }
             }
-            let number = state.next;
-            state.next = number.wrapping_add(1);
-            state.idle.push((number, key, idle));
-            number
+            !std::mem::replace(&mut state.watched, true)
         };
-        let pool = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(patience).await;
-            let expired = {
-                let mut state = pool.state();
-                let at = state.idle.iter().position(|(n, _, _)| *n == number);
-                at.map(|at| state.idle.swap_remove(at).2)
+        if watch {
+            tokio::spawn(self.clone().watch());
+        }
+    }
+
+    /// Ends what was kept for long enough, until nothing is kept.
+    async fn watch(self) {
+        loop {
+            let now = Instant::now();
+            let (over, next) = {
+                let mut state = self.state();
+                let over: Vec<Kept> = state.kept.extract_if(.., |kept| kept.until <= now).collect();
+                let next = state.kept.iter().map(|kept| kept.until).min();
+                state.watched = next.is_some();
+                (over, next)
             };
-            if let Some(expired) = expired {
-                expired.session.quit().await;
+            for kept in over {
+                tokio::spawn(kept.idle.session.quit());
             }
-        });
+            match next {
+                Some(next) => tokio::time::sleep_until(next).await,
+                None => return,
+            }
+        }
     }
 
     /// Ends all of them: the settings have changed.
     pub(crate) fn clear(&self) {
-        for (_, _, idle) in self.state().idle.drain(..) {
-            tokio::spawn(idle.session.quit());
+        for kept in self.state().kept.drain(..) {
+            tokio::spawn(kept.idle.session.quit());
         }
     }
 }
