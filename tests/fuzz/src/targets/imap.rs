@@ -317,7 +317,7 @@ fn value(out: &mut Out, item: &FetchItem) {
 /// RFC 9051 9: lines, with quoted strings and literals that are what they say, and parentheses that close.
 pub(super) fn check_answer(answer: &[u8]) {
     let show = || String::from_utf8_lossy(answer).into_owned();
-    let (mut at, mut depth, mut in_text) = (0, 0i64, false);
+    let (mut at, mut line, mut depth, mut in_text) = (0, 0, 0i64, false);
     while let Some(byte) = answer.get(at) {
         at += 1;
         match byte {
@@ -326,6 +326,7 @@ pub(super) fn check_answer(answer: &[u8]) {
                 at += 1;
                 assert_eq!(depth, 0, "{}", show());
                 in_text = false;
+                line = at;
             }
             b'\n' | 0 => panic!("a bare control character: {}", show()),
             _ if in_text => {}
@@ -354,8 +355,8 @@ pub(super) fn check_answer(answer: &[u8]) {
                 at = end + 3 + len;
                 assert!(at <= answer.len(), "{}", show());
             }
-            // The text of a status line is free.
-            b' ' if answer[at..].starts_with(b"OK ") => in_text = true,
+            // The text of a status line is free. A keyword and a mailbox may have the name OK, too.
+            b' ' if answer[at..].starts_with(b"OK ") && !answer[line..at - 1].contains(&b' ') => in_text = true,
             _ => {}
         }
     }
