@@ -148,17 +148,20 @@ impl Cell {
         let account = match slot {
             Some(account) => account,
             None => {
-                store.make_room();
                 let first = !self.known.load(Ordering::Relaxed);
                 let open = || Account::open(&store.path_of(self.id), store.now(), store.options.boot, first);
-                let account = match open() {
-                    Err(error) if error.is_out_of_files() => {
-                        // Fewer than were hoped for: others have to go first.
-                        store.close_some(usize::MAX);
-                        open()?
+                // It waits for the disk, several times when the account is new: others are served meanwhile, and their syncs are shared.
+                let account = blocking(|| {
+                    store.make_room();
+                    match open() {
+                        Err(error) if error.is_out_of_files() => {
+                            // Fewer than were hoped for: others have to go first.
+                            store.close_some(usize::MAX);
+                            open()
+                        }
+                        result => result,
                     }
-                    result => result?,
-                };
+                })?;
                 self.known.store(true, Ordering::Relaxed);
                 self.is_open.store(true, Ordering::Relaxed);
                 store.opened(1);
