@@ -29,19 +29,26 @@ use pure_addr::Address;
 use report::Report;
 use state::State;
 use std::{
+    collections::HashMap,
     env,
     io::{self, IsTerminal, Write},
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use supervise::Supervisor;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
+};
 use wire::edge::auth_control::{AuthControl, Password, Request, Response};
 
 /// Everything must answer within this after all are READY.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// Between two tries to reach what does not answer yet.
 const RETRY: Duration = Duration::from_millis(50);
+/// Passwords that auth is asked to set at a time; it decides itself how many it hashes at once.
+const PASSWORDS_AT_A_TIME: usize = 4;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -130,29 +137,41 @@ struct Given {
 /// account exists afterwards and has its password.
 async fn give_passwords(state: &State, accounts: &[(Address, Password)], anew: bool) -> Result<Given, Failure> {
     const UNEXPECTED: &str = "gave an answer that does not belong to the question";
-    let auth = Control::<AuthControl>::new(&state.run);
+    let auth = Arc::new(Control::<AuthControl>::new(&state.run));
     let Response::Accounts(known) = auth.call(&Request::Accounts).await? else { return Err(Failure::new("auth", UNEXPECTED)) };
+    let known: HashMap<_, _> = known.iter().map(|account| (account.address.key(), account.can_log_in)).collect();
     let mut given = Given { there: Vec::new(), new: None };
+    let mut requests = Vec::new();
     for (address, password) in accounts {
-        let can_log_in = known.iter().find(|account| account.address.key() == address.key()).map(|account| account.can_log_in);
-        let request = match can_log_in {
+        let request = match known.get(&address.key()) {
             None if !anew => continue,
-            None => Request::AddAccount { address: address.clone(), password: Some(password.clone()), quota: None },
-            Some(true) if !anew => {
-                given.there.push((address.clone(), password.clone()));
-                continue;
-            }
-            Some(_) => Request::SetPassword { address: address.clone(), password: password.clone() },
+            None => Some(Request::AddAccount { address: address.clone(), password: Some(password.clone()), quota: None }),
+            Some(true) if !anew => None,
+            Some(_) => Some(Request::SetPassword { address: address.clone(), password: password.clone() }),
         };
-        match auth.call(&request).await? {
-            Response::Done | Response::SessionsLeft => {}
-            Response::Refused(refusal) => return Err(Failure::new(address, refusal)),
-            _ => return Err(Failure::new("auth", UNEXPECTED)),
+        if let Some(request) = request {
+            requests.push((address.clone(), request));
+            given.new.get_or_insert((address.clone(), password.clone()));
         }
         given.there.push((address.clone(), password.clone()));
-        given.new.get_or_insert((address.clone(), password.clone()));
     }
-    Ok(given)
+    // Each is hashed for as long as a login takes, on one processor.
+    let mut requests = requests.into_iter();
+    let mut asked = JoinSet::new();
+    loop {
+        for (address, request) in requests.by_ref().take(PASSWORDS_AT_A_TIME.saturating_sub(asked.len())) {
+            let auth = auth.clone();
+            asked.spawn(async move { (auth.call(&request).await, address) });
+        }
+        match asked.join_next().await {
+            None => return Ok(given),
+            Some(Ok((Ok(Response::Done | Response::SessionsLeft), _))) => {}
+            Some(Ok((Ok(Response::Refused(refusal)), address))) => return Err(Failure::new(address, refusal)),
+            Some(Ok((Ok(_), _))) => return Err(Failure::new("auth", UNEXPECTED)),
+            Some(Ok((Err(failure), _))) => return Err(failure),
+            Some(Err(ended)) => return Err(Failure::new("auth", ended)),
+        }
+    }
 }
 
 /// Waits until every port answers as it should.
