@@ -96,6 +96,8 @@ fn main() -> Result<(), Failure> {
     if options.against.is_some() {
         stacks.push(Stack::postfix_dovecot(&state.join("peer"), mailboxes(scale))?);
     }
+    // What an earlier run left was removed: the disk is done with that before the first case.
+    rustix::fs::sync();
     let mut runs: Vec<Run> = Vec::new();
     for case in &cases {
         for _ in 0..rounds {

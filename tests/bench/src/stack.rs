@@ -20,6 +20,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 /// How a client connects.
@@ -229,6 +230,18 @@ impl Stack {
     /// Messages delivered since the start, by the server's own log.
     pub(crate) fn delivered(&mut self) -> Result<u64, Failure> {
         self.log.count()
+    }
+
+    /// Waits until the server has done what it puts off, for at most this long, so that it does not do it while the other is measured. Ours
+    /// feeds a text index with what was delivered, and begins at once when somebody searches.
+    pub(crate) fn work_off(&self, user: u32, limit: Duration) -> Result<(), Failure> {
+        if self.is_ours() {
+            let mut imap = self.imap(user)?;
+            imap.command("EXAMINE INBOX")?;
+            imap.command("SEARCH BODY nowhere-to-be-found")?;
+            imap.logout()?;
+        }
+        self.meter.settle(limit)
     }
 
     /// Every message of the load is stored, once and whole: its first and its last line are each found once where mail is kept.

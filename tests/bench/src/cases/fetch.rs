@@ -17,7 +17,7 @@ pub(super) const MAILBOX: &str = "Corpus";
 /// Within one connection; the first of them is reported, too.
 const REPEATS: u32 = 5;
 /// For what a server still has to do once it has a mailbox.
-const SETTLE: Duration = Duration::from_secs(120);
+pub(super) const SETTLE: Duration = Duration::from_secs(120);
 
 /// Messages in the mailbox.
 pub(super) fn count(scale: Scale) -> u32 {
@@ -33,7 +33,7 @@ pub(super) fn prepare(stack: &mut Stack, scale: Scale) -> Result<u64, Failure> {
     let mut imap = stack.imap(USER)?;
     let bytes = imap.fill(MAILBOX, (0..count).map(|n| corpus::message(n, count)))?;
     imap.logout()?;
-    stack.meter.settle(scale.pick(SETTLE, Duration::ZERO))?;
+    stack.work_off(USER, scale.pick(SETTLE, Duration::ZERO))?;
     stack.prepared.insert(MAILBOX, bytes);
     Ok(bytes)
 }

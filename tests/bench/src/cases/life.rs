@@ -3,7 +3,7 @@
 use super::{inbound, outbound};
 use crate::{
     Failure,
-    case::{Case, Figure, Outcome},
+    case::{Case, Figure, Outcome, Scale},
     meter::Work,
     stack::Stack,
 };
@@ -11,13 +11,13 @@ use crate::{
 /// The same loads as of the cases that say how fast it is.
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("life-inbound-1", |stack, scale| lived(stack, |stack| inbound::one_session(stack, scale))).only_ours(),
-        Case::new("life-inbound-10", |stack, scale| lived(stack, |stack| inbound::ten_sessions(stack, scale))).only_ours(),
-        Case::new("life-outbound-10", |stack, scale| lived(stack, |stack| outbound::ten_sessions(stack, scale))).only_ours(),
+        Case::new("life-inbound-1", |stack, scale| lived(stack, scale, |stack| inbound::one_session(stack, scale))).only_ours(),
+        Case::new("life-inbound-10", |stack, scale| lived(stack, scale, |stack| inbound::ten_sessions(stack, scale))).only_ours(),
+        Case::new("life-outbound-10", |stack, scale| lived(stack, scale, |stack| outbound::ten_sessions(stack, scale))).only_ours(),
     ]
 }
 
-fn lived(stack: &mut Stack, work: impl FnOnce(&mut Stack) -> Result<Outcome, Failure>) -> Result<Outcome, Failure> {
+fn lived(stack: &mut Stack, scale: Scale, work: impl FnOnce(&mut Stack) -> Result<Outcome, Failure>) -> Result<Outcome, Failure> {
     let before = stack.meter.work_by_process();
     let mut outcome = work(stack)?;
     let each = |value: f64| value / outcome.operations;
@@ -37,5 +37,6 @@ fn lived(stack: &mut Stack, work: impl FnOnce(&mut Stack) -> Result<Outcome, Fai
     }
     outcome.figures.truncate(1);
     outcome.figures.extend(figures);
+    inbound::work_off(stack, scale)?;
     Ok(outcome)
 }

@@ -3,15 +3,20 @@
 use super::fetch;
 use crate::{
     Failure,
-    case::{Case, Outcome, Scale},
+    case::{Case, Figure, MS, Outcome, Scale},
     corpus,
     imap::Answer,
     stack::{Security, Stack},
 };
+use std::time::{Duration, Instant};
+
+/// Whose mailbox is searched before there is an index, in the first round; later rounds take the users after it.
+const FIRST_USER: u32 = 500;
 
 /// All of them.
 pub(super) fn cases() -> Vec<Case> {
     vec![
+        Case::new("search-body-new", new).note("the first SEARCH of a mailbox, before there is an index"),
         found("search-subject", "SEARCH SUBJECT invoice", corpus::is_invoice),
         found("search-body-rare", "SEARCH BODY xylophonic", corpus::is_rare),
         found("search-body-common", "SEARCH BODY quarter", |_| true),
@@ -43,6 +48,25 @@ fn run(stack: &mut Stack, scale: Scale, command: &str, check: &dyn Fn(&Answer, u
     let outcome = fetch::time(stack, scale, &mut imap, &[command], |answer| check(answer, count))?;
     imap.logout()?;
     Ok(outcome)
+}
+
+fn new(stack: &mut Stack, scale: Scale) -> Result<Outcome, Failure> {
+    let round = stack.prepared.entry("new").or_default();
+    let user = FIRST_USER.min(stack.mailboxes - 1) + u32::try_from(*round)?;
+    *round += 1;
+    let count = fetch::count(scale);
+    let mut imap = stack.imap(user)?;
+    imap.fill("New", (0..count).map(|n| corpus::message(n, count)))?;
+    stack.meter.settle(scale.pick(fetch::SETTLE, Duration::ZERO))?;
+    imap.command("EXAMINE New")?;
+    let (cpu, start) = (stack.meter.cpu_seconds()?, Instant::now());
+    let answer = imap.command("SEARCH BODY xylophonic")?;
+    let time = start.elapsed().as_secs_f64() * MS;
+    let cpu_seconds = stack.meter.cpu_seconds()? - cpu;
+    same(&answer.words("SEARCH"), (0..count).filter(|n| corpus::is_rare(*n)).map(|n| n + 1))?;
+    imap.logout()?;
+    stack.work_off(user, scale.pick(fetch::SETTLE, Duration::ZERO))?;
+    Ok(Outcome { figures: vec![Figure::less("time", time, "ms")], operations: 1.0, cpu_seconds })
 }
 
 /// Exactly these numbers in this order.
