@@ -1,38 +1,71 @@
-use crate::{Conn, Edge, Error, frame::Kind, server::Reply};
+use crate::{Conn, Edge, Error, conn::Listener, frame::Kind, server::Reply};
 use std::{
     collections::HashMap,
+    future::{Future, pending},
     io,
     marker::PhantomData,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
-use tokio::sync::{Semaphore, oneshot};
+use tokio::{
+    sync::{Semaphore, oneshot, watch},
+    task::AbortHandle,
+};
 
 /// Requests that one connection may have under way.
 pub(crate) const IN_FLIGHT: usize = 256;
 
-/// A connection that many tasks share, made on first use and again after the server was restarted.
+/// A connection that many tasks share.
 #[derive(Debug)]
 pub struct Client<E: Edge> {
-    path: PathBuf,
-    current: tokio::sync::Mutex<Option<Arc<Mux<E>>>>,
+    way: Way<E>,
     slots: Semaphore,
+}
+
+#[derive(Debug)]
+enum Way<E: Edge> {
+    /// Connected on first use, and again after the server was restarted.
+    Dials { path: PathBuf, current: tokio::sync::Mutex<Option<Arc<Mux<E>>>> },
+    /// Each server that starts is connected to us: the last one that has greeted counts.
+    Listens { current: watch::Receiver<Option<Arc<Mux<E>>>>, _task: EndsWithOwner },
+}
+
+#[derive(Debug)]
+struct EndsWithOwner(AbortHandle);
+
+impl Drop for EndsWithOwner {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl<E: Edge> Client<E> {
     /// Where the edge's listening socket is; nothing is connected yet.
     pub fn new(path: impl AsRef<Path>) -> Self {
-        Self { path: path.as_ref().to_owned(), current: tokio::sync::Mutex::new(None), slots: Semaphore::new(IN_FLIGHT) }
+        let way = Way::Dials { path: path.as_ref().to_owned(), current: tokio::sync::Mutex::new(None) };
+        Self { way, slots: Semaphore::new(IN_FLIGHT) }
+    }
+
+    /// For a process that can connect to nobody: the server is connected to this listening socket at each of its starts, by who starts it
+    /// ([`crate::serve_given`]). Whoever comes later takes the place of who was there before, once it has greeted. While nobody is there a
+    /// call waits, as it does for a server that is being started.
+    pub fn listening(listener: OwnedFd) -> io::Result<Self> {
+        let listener = Listener::new(listener)?;
+        let (sender, current) = watch::channel(None);
+        let task = tokio::spawn(take_in::<E>(listener, sender));
+        Ok(Self { way: Way::Listens { current, _task: EndsWithOwner(task.abort_handle()) }, slots: Semaphore::new(IN_FLIGHT) })
     }
 
     /// Sends a request and waits for its one answer, at most [`Edge::PATIENCE`].
     ///
-    /// A connection found dead before the request was sent is replaced once; a request that may have been received is not repeated.
+    /// A connection found dead before the request was sent is replaced once; a request that may have been received is not repeated, unless
+    /// it is [`Edge::REPEATABLE`].
     pub async fn call(&self, request: &E::Request, fds: &[BorrowedFd<'_>]) -> Result<Reply<E>, Error> {
         self.call_within(E::PATIENCE, request, fds).await
     }
@@ -49,10 +82,14 @@ impl<E: Edge> Client<E> {
             let (id, answer) = mux.register();
             let pending = Pending { mux: &mux, id };
             match mux.conn.send::<E, _>(Kind::Request, id, request, fds).await {
-                Ok(()) => return answer.await.unwrap_or(Err(Error::Closed)),
-                Err(Error::Io(_)) if !last => {
+                Ok(()) => match answer.await {
+                    Ok(answer) => return answer,
+                    Err(_ended) if E::REPEATABLE && !last => {}
+                    Err(_ended) => return Err(Error::Closed),
+                },
+                Err(Error::Io(error)) if !last => {
                     drop(pending);
-                    self.forget(&mux).await;
+                    self.forget(&mux, &error).await;
                 }
                 Err(e) => return Err(e),
             }
@@ -61,42 +98,105 @@ impl<E: Edge> Client<E> {
     }
 
     async fn mux(&self) -> Result<Arc<Mux<E>>, Error> {
-        let mut current = self.current.lock().await;
+        let (path, current) = match &self.way {
+            Way::Dials { path, current } => (path, current),
+            Way::Listens { current, .. } => {
+                let mut current = current.clone();
+                let alive = current.wait_for(|current| current.as_ref().is_some_and(|mux| !mux.is_dead())).await;
+                return alive.ok().and_then(|mux| mux.clone()).ok_or(Error::Closed);
+            }
+        };
+        let mut current = current.lock().await;
         if let Some(mux) = current.as_ref().filter(|m| !m.is_dead()) {
             return Ok(mux.clone());
         }
-        let conn = Conn::connect(&self.path)?;
+        let conn = Conn::connect(path)?;
         conn.greet::<E>().await?;
-        let mux = Arc::new(Mux { conn, next: AtomicU32::new(1), pending: Mutex::new(Some(HashMap::new())), edge: PhantomData });
+        let mux = Arc::new(Mux::new(conn));
         // The reader holds the connection only as long as somebody else does.
-        let reader = Arc::downgrade(&mux);
-        tokio::spawn(async move {
-            let mut reset = false;
-            while let Some(mux) = reader.upgrade() {
-                let result = mux.read_one().await;
-                if let Err(e) = result {
-                    // The server died and left requests of ours unread, which is told once and before the answers that it did give.
-                    if matches!(&e, Error::Io(e) if e.kind() == io::ErrorKind::ConnectionReset) && !std::mem::replace(&mut reset, true) {
-                        continue;
-                    }
-                    if !matches!(e, Error::Closed) {
-                        tracing::warn!(edge = E::NAME, error = %e, "connection to server ended");
-                    }
-                    mux.die();
-                    return;
-                }
-            }
-        });
+        tokio::spawn(read_to_the_end(Arc::downgrade(&mux)));
         *current = Some(mux.clone());
         Ok(mux)
     }
 
     /// Nothing can be sent on this one any more. What was answered is still read by its reader, who sees the end.
-    async fn forget(&self, dead: &Arc<Mux<E>>) {
-        let mut current = self.current.lock().await;
-        if current.as_ref().is_some_and(|m| Arc::ptr_eq(m, dead)) {
-            *current = None;
+    async fn forget(&self, dead: &Arc<Mux<E>>, error: &io::Error) {
+        let is_dead = |current: &Option<Arc<Mux<E>>>| current.as_ref().is_some_and(|mux| Arc::ptr_eq(mux, dead));
+        match &self.way {
+            Way::Dials { current, .. } => {
+                let mut current = current.lock().await;
+                if is_dead(&current) {
+                    *current = None;
+                }
+            }
+            // Its reader will say so too; who asks again at once must not find it.
+            Way::Listens { current, .. } if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+                _ = current.clone().wait_for(|current| !is_dead(current)).await;
+            }
+            Way::Listens { .. } => {}
         }
+    }
+}
+
+/// Accepts servers for as long as the client lives, and reads what the last one says. Who has not greeted yet may take its time, since it
+/// keeps nobody away: the next one takes its place.
+async fn take_in<E: Edge>(listener: Listener, current: watch::Sender<Option<Arc<Mux<E>>>>) {
+    type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+    let mut greeting: Task<Result<Conn, Error>> = Box::pin(pending());
+    let mut reading: Task<()> = Box::pin(pending());
+    loop {
+        let next = tokio::select! {
+            accepted = listener.accept::<E>() => {
+                let Ok(socket) = accepted else { return };
+                greeting = Box::pin(async move {
+                    let conn = Conn::new(socket)?;
+                    conn.greet::<E>().await.map(|()| conn)
+                });
+                continue;
+            }
+            greeted = &mut greeting => {
+                greeting = Box::pin(pending());
+                match greeted {
+                    Ok(conn) => Some(Arc::new(Mux::new(conn))),
+                    Err(error) => {
+                        ended::<E>(&error);
+                        continue;
+                    }
+                }
+            }
+            () = &mut reading => None,
+        };
+        reading = match &next {
+            Some(mux) => Box::pin(read_to_the_end(Arc::downgrade(mux))),
+            None => Box::pin(pending()),
+        };
+        if let Some(previous) = current.send_replace(next) {
+            previous.die();
+            // Its server hears of it even where it is not the one that has ended it.
+            let _ = previous.conn.shutdown();
+        }
+    }
+}
+
+async fn read_to_the_end<E: Edge>(reader: Weak<Mux<E>>) {
+    let mut reset = false;
+    while let Some(mux) = reader.upgrade() {
+        let result = mux.read_one().await;
+        if let Err(e) = result {
+            // The server died and left requests of ours unread, which is told once and before the answers that it did give.
+            if matches!(&e, Error::Io(e) if e.kind() == io::ErrorKind::ConnectionReset) && !std::mem::replace(&mut reset, true) {
+                continue;
+            }
+            ended::<E>(&e);
+            mux.die();
+            return;
+        }
+    }
+}
+
+fn ended<E: Edge>(error: &Error) {
+    if !matches!(error, Error::Closed) {
+        tracing::warn!(edge = E::NAME, %error, "connection to server ended");
     }
 }
 
@@ -112,6 +212,10 @@ struct Mux<E: Edge> {
 }
 
 impl<E: Edge> Mux<E> {
+    fn new(conn: Conn) -> Self {
+        Self { conn, next: AtomicU32::new(1), pending: Mutex::new(Some(HashMap::new())), edge: PhantomData }
+    }
+
     fn pending(&self) -> MutexGuard<'_, Option<HashMap<u32, Answer<E>>>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }

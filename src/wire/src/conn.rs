@@ -8,7 +8,7 @@ use rustix::{
     cmsg_space,
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
-        SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, sendmsg, socket_with, socketpair,
+        SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, connect, recvmsg, sendmsg, socket_with, socketpair,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -18,9 +18,13 @@ use std::{
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
+    time::Duration,
 };
 use tokio::io::{Interest, unix::AsyncFd};
 use zeroize::Zeroize;
+
+/// Between two attempts to accept where descriptors or memory have run out.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// One SOCK_SEQPACKET connection. Sending and receiving take `&self`: a datagram is whole or absent, so many tasks may share it.
 #[derive(Debug)]
@@ -48,11 +52,16 @@ impl Conn {
 
     /// Connects to a listening socket by path.
     pub fn connect(path: &Path) -> io::Result<Self> {
+        Self::new(Self::dial(path)?)
+    }
+
+    /// The same for a socket that is handed to another process.
+    pub fn dial(path: &Path) -> io::Result<OwnedFd> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let fd = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         // A full backlog answers EAGAIN at once; the caller's retry is the back-pressure.
         connect(&fd, &SocketAddrUnix::new(path)?)?;
-        Self::new(fd)
+        Ok(fd)
     }
 
     /// Two connected ends; one is usually passed to another process.
@@ -127,10 +136,38 @@ impl Conn {
     }
 }
 
+/// The listening socket of an edge.
+#[derive(Debug)]
+pub(crate) struct Listener(AsyncFd<OwnedFd>);
+
+impl Listener {
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        Ok(Self(register(fd, Interest::READABLE)?))
+    }
+
+    /// The next connection. Safe to drop before it completes. An error is the end of the runtime.
+    pub(crate) async fn accept<E: Edge>(&self) -> io::Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        loop {
+            let mut guard = self.0.readable().await?;
+            match guard.try_io(|l| accept_with(l.get_ref().as_fd(), flags).map_err(io::Error::from)) {
+                Ok(Ok(accepted)) => return Ok(accepted),
+                Ok(Err(e)) => {
+                    // Out of descriptors or memory: wait for some to come back instead of spinning.
+                    tracing::error!(edge = E::NAME, error = %e, "accept failed");
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                }
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
+
 /// An `OwnedFd` returns the same descriptor for as long as it lives: the promise that tokio's unsafe replacement of this function asks
 /// its caller for. Unsafe code stands in `jail` alone, hence the safe older name.
 #[expect(deprecated, reason = "sound for OwnedFd; the replacement is unsafe")]
-pub(crate) fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(fd, interest)
 }
 

@@ -9,6 +9,9 @@
 //! * Frames of an edge that carries passwords ([`Edge::SECRET`]) are overwritten after use, at both ends.
 //! * A peer that breaks any of this ends its own connection and nothing else.
 //!
+//! As a rule the client connects to the server's listening socket. Where neither may make a socket, the client listens and who starts the
+//! server connects it ([`Client::listening`], [`serve_given`]).
+//!
 //! [`Client`] is for connections shared by many tasks, [`Session`] for one owned by one task, [`serve`] and [`Served`] for their
 //! other ends.
 
@@ -29,7 +32,7 @@ pub use edge::Edge;
 pub use frame::{decode, encode};
 pub use sealed::{MessageWriter, NotSealed, SealedMessage};
 pub use secret::Secret;
-pub use server::{Caller, Reply, Service, serve, serve_connection};
+pub use server::{Caller, Reply, Service, serve, serve_connection, serve_given};
 pub use session::{Served, Session};
 
 /// The identity of this build; two processes talk only when theirs are equal.

@@ -1,18 +1,18 @@
 use crate::{
     Conn, Edge, Error,
     client::{IN_FLIGHT, borrow},
-    conn::register,
+    conn::Listener,
     frame::Kind,
 };
 use std::{
     collections::HashMap,
     future::Future,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
-use tokio::{io::Interest, sync::Semaphore, task::AbortHandle};
+use tokio::{sync::Semaphore, task::AbortHandle};
 
 /// Time a new connection has to say hello.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
@@ -69,46 +69,41 @@ impl Caller {
 
 /// Accepts connections on an edge's listening socket for ever, one task each.
 pub async fn serve<E: Edge, S: Service<E>>(listener: OwnedFd, service: Arc<S>) -> io::Result<()> {
-    rustix::io::ioctl_fionbio(&listener, true)?;
-    let listener = register(listener, Interest::READABLE)?;
+    let listener = Listener::new(listener)?;
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else { return Ok(()) };
-        let accepted = loop {
-            let mut guard = listener.readable().await?;
-            let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
-            match guard.try_io(|l| rustix::net::accept_with(l.get_ref().as_fd(), flags).map_err(io::Error::from)) {
-                Ok(result) => break result,
-                Err(_would_block) => {}
+        let fd = listener.accept::<E>().await?;
+        let service = service.clone();
+        tokio::spawn(async move {
+            let result = match Conn::new(fd) {
+                Ok(conn) => serve_connection::<E, S>(conn, service).await,
+                Err(e) => Err(e.into()),
+            };
+            match result {
+                Ok(()) | Err(Error::Closed) => {}
+                Err(e) => tracing::warn!(edge = E::NAME, error = %e, "connection of client ended"),
             }
-        };
-        match accepted {
-            Ok(fd) => {
-                let service = service.clone();
-                tokio::spawn(async move {
-                    let result = match Conn::new(fd) {
-                        Ok(conn) => serve_connection::<E, S>(conn, service).await,
-                        Err(e) => Err(e.into()),
-                    };
-                    match result {
-                        Ok(()) | Err(Error::Closed) => {}
-                        Err(e) => tracing::warn!(edge = E::NAME, error = %e, "connection of client ended"),
-                    }
-                    drop(slot);
-                });
-            }
-            Err(e) => {
-                // Out of descriptors or memory: wait for some to come back instead of spinning.
-                tracing::error!(edge = E::NAME, error = %e, "accept failed");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
+            drop(slot);
+        });
     }
 }
 
 /// Serves one connection until its peer closes it or breaks the protocol.
 pub async fn serve_connection<E: Edge, S: Service<E>>(conn: Conn, service: Arc<S>) -> Result<(), Error> {
     tokio::time::timeout(HELLO_PATIENCE, conn.greet::<E>()).await.unwrap_or(Err(Error::Timeout))?;
+    serve_greeted(conn, service).await
+}
+
+/// As [`serve_connection`], for a client that listens ([`crate::Client::listening`]), on a socket that was connected to it for this process.
+/// The client may have still to be started, which takes what it takes.
+pub async fn serve_given<E: Edge, S: Service<E>>(socket: OwnedFd, service: Arc<S>) -> Result<(), Error> {
+    let conn = Conn::new(socket)?;
+    conn.greet::<E>().await?;
+    serve_greeted(conn, service).await
+}
+
+async fn serve_greeted<E: Edge, S: Service<E>>(conn: Conn, service: Arc<S>) -> Result<(), Error> {
     let shared = Arc::new(Connection { conn, running: Mutex::new(HashMap::new()) });
     let slots = Arc::new(Semaphore::new(IN_FLIGHT));
     let result = read_requests(&shared, &slots, &service).await;

@@ -1,14 +1,16 @@
 //! The behaviour of connections: what a well-behaved and a lying peer see.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is its report")]
 
-use rustix::net::{SendFlags, send};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::{
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
     time::Duration,
 };
 use tokio::sync::Notify;
-use wire::{Client, Conn, Edge, Error, MessageWriter, Reply, SealedMessage, Service, edge::Never, encode, serve, serve_connection};
+use wire::{
+    Client, Conn, Edge, Error, MessageWriter, Reply, SealedMessage, Service, edge::Never, encode, serve, serve_connection, serve_given,
+};
 
 #[derive(Debug)]
 struct Echo;
@@ -18,6 +20,21 @@ impl Edge for Echo {
     const MAX_BODY: usize = 1 << 20;
     const MAX_FDS: usize = 1;
     const PATIENCE: Duration = Duration::from_secs(10);
+    type Request = (u32, Vec<u8>);
+    type Response = (u32, Vec<u8>);
+    type Event = Never;
+}
+
+/// The same, of questions that may be asked twice.
+#[derive(Debug)]
+struct Question;
+
+impl Edge for Question {
+    const NAME: &'static str = "question";
+    const MAX_BODY: usize = Echo::MAX_BODY;
+    const MAX_FDS: usize = Echo::MAX_FDS;
+    const PATIENCE: Duration = Echo::PATIENCE;
+    const REPEATABLE: bool = true;
     type Request = (u32, Vec<u8>);
     type Response = (u32, Vec<u8>);
     type Event = Never;
@@ -40,7 +57,10 @@ impl Service<Echo> for Server {
     async fn call(&self, request: (u32, Vec<u8>), fds: Vec<OwnedFd>) -> Result<Reply<Echo>, Error> {
         match request.0 {
             0 => Err(Error::Refused),
-            1 => Err(Error::Malformed("asked for")),
+            1 => {
+                self.parked.notify_one();
+                Err(Error::Malformed("asked for"))
+            }
             2 => {
                 let _dropped = Dropped(self.dropped.clone());
                 self.parked.notify_one();
@@ -48,6 +68,13 @@ impl Service<Echo> for Server {
             }
             _ => Ok(Reply { body: request, fds }),
         }
+    }
+}
+
+impl Service<Question> for Server {
+    async fn call(&self, request: (u32, Vec<u8>), fds: Vec<OwnedFd>) -> Result<Reply<Question>, Error> {
+        let reply = Service::<Echo>::call(self, request, fds).await?;
+        Ok(Reply { body: reply.body, fds: reply.fds })
     }
 }
 
@@ -193,10 +220,105 @@ async fn a_dead_server_is_an_error_and_a_new_one_is_found() {
     assert!(client.call(&(3, vec![]), &[]).await.is_ok());
 }
 
+/// A server that starts is connected to the client that listens, and takes the place of the one before, which hears of it.
+#[tokio::test]
+async fn a_listening_client_asks_who_came_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let (listener, path) = listen(&dir);
+    let client = Client::<Echo>::listening(listener).unwrap();
+    let nobody = client.call_within(Duration::from_millis(1), &(3, vec![]), &[]).await;
+    assert!(matches!(nobody, Err(Error::Timeout)));
+    let start = || tokio::spawn(serve_given::<Echo, _>(Conn::dial(&path).unwrap(), Arc::new(Server::default())));
+    let first = start();
+    assert_eq!(client.call(&(3, vec![1]), &[]).await.unwrap().body, (3, vec![1]));
+    // Who does not greet, or lies, or is of another build takes nobody's place.
+    let silent = Conn::dial(&path).unwrap();
+    let mut other_build = vec![0, 0, 0, 0, 0, 0];
+    other_build.extend(encode(&("echo", "x")).unwrap());
+    for frame in [b"220 mail ESMTP\r\n".to_vec(), other_build] {
+        let liar = Conn::dial(&path).unwrap();
+        send(&liar, &frame, SendFlags::NOSIGNAL).unwrap();
+    }
+    assert!(client.call(&(3, vec![]), &[]).await.is_ok() && !first.is_finished());
+    drop(silent);
+    let second = start();
+    assert!(matches!(first.await.unwrap(), Err(Error::Closed)));
+    assert!(client.call(&(3, vec![]), &[]).await.is_ok());
+    // One that ends leaves nobody; the next is waited for.
+    assert!(client.call(&(1, vec![]), &[]).await.is_err());
+    assert!(second.await.unwrap().is_err());
+    let request = (3, vec![2]);
+    let asking = client.call(&request, &[]);
+    let last = start();
+    let asked = asking.await;
+    assert_eq!(asked.unwrap().body, request);
+    // With the client its connections end.
+    drop(client);
+    assert!(last.await.unwrap().is_err());
+}
+
+/// A server that lies is not asked again, and hears of it.
+#[tokio::test]
+async fn a_lying_server_loses_the_client_that_listens() {
+    let dir = tempfile::tempdir().unwrap();
+    let (listener, path) = listen(&dir);
+    let client = Client::<Echo>::listening(listener).unwrap();
+    let answer = |kind: u8, flags: u8, id: u32, body: &[u8]| [&[kind, flags], &id.to_le_bytes()[..], body].concat();
+    let valid = encode(&(3u32, vec![1u8])).unwrap();
+    let lies = [
+        ("garbage", b"220 mail ESMTP\r\n".to_vec()),
+        ("a second greeting", answer(0, 0, 0, &encode(&("echo", wire::BUILD_ID)).unwrap())),
+        ("a request", answer(1, 0, 1, &valid)),
+        ("half an answer", answer(2, 0, 1, &valid[..1])),
+        ("a byte too many", answer(2, 0, 1, &[&valid[..], &[0]].concat())),
+        ("a body that is not there", answer(2, 1, 1, &[])),
+        ("a refusal with a body", answer(3, 0, 1, &[1])),
+    ];
+    for (what, lie) in lies {
+        let socket = Conn::dial(&path).unwrap();
+        let liar = Conn::new(socket.try_clone().unwrap()).unwrap();
+        liar.greet::<Echo>().await.unwrap();
+        drop(liar);
+        send(&socket, &lie, SendFlags::NOSIGNAL).unwrap();
+        rustix::io::ioctl_fionbio(&socket, false).unwrap();
+        let heard = tokio::task::spawn_blocking(move || recv(&socket, &mut [0; 8][..], RecvFlags::empty()).unwrap().0);
+        assert_eq!(tokio::time::timeout(Duration::from_secs(10), heard).await.expect(what).unwrap(), 0, "{what}");
+    }
+    tokio::spawn(serve_given::<Echo, _>(Conn::dial(&path).unwrap(), Arc::new(Server::default())));
+    assert!(client.call(&(3, vec![]), &[]).await.is_ok());
+}
+
+/// A question whose server has gone before it answered is asked of the next, once; nothing else is asked twice.
+#[tokio::test]
+async fn a_question_is_repeated_once_and_nothing_else_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (listener, path) = listen(&dir);
+    let client = Client::<Question>::listening(listener).unwrap();
+    // It ends the connection of whoever is asked.
+    let request = (1, vec![]);
+    let asking = client.call(&request, &[]);
+    tokio::pin!(asking);
+    for _ in 0..2 {
+        let server = Arc::new(Server::default());
+        tokio::spawn(serve_given::<Question, _>(Conn::dial(&path).unwrap(), server.clone()));
+        tokio::select! {
+            answer = &mut asking => panic!("{answer:?}"),
+            () = server.parked.notified() => {}
+        }
+    }
+    assert!(matches!(asking.await, Err(Error::Closed)));
+
+    let dialled = tempfile::tempdir().unwrap();
+    let (listener, path) = listen(&dialled);
+    let client = Client::<Echo>::new(path);
+    tokio::spawn(serve::<Echo, _>(listener, Arc::new(Server::default())));
+    assert!(matches!(client.call(&(1, vec![]), &[]).await, Err(Error::Closed)), "asked once");
+}
+
 /// What a server has answered counts, although it dies with other requests unread and a third cannot be sent any more.
 #[tokio::test]
 async fn the_answers_of_a_dead_server_are_read() {
-    use rustix::net::{RecvFlags, SocketFlags, accept_with, recv};
+    use rustix::net::{SocketFlags, accept_with};
     let dir = tempfile::tempdir().unwrap();
     let (listener, path) = listen(&dir);
     let client = Arc::new(Client::<Echo>::new(&path));

@@ -24,6 +24,7 @@ impl Edge for DnsForScan {
     const MAX_BODY: usize = 64 * 1024;
     const MAX_FDS: usize = 0;
     const PATIENCE: Duration = Duration::from_secs(10);
+    const REPEATABLE: bool = true;
     type Request = Request;
     type Response = Response;
     type Event = super::Never;

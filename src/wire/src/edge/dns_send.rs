@@ -21,6 +21,7 @@ impl Edge for DnsForSend {
     const MAX_BODY: usize = 64 * 1024;
     const MAX_FDS: usize = 0;
     const PATIENCE: Duration = Duration::from_secs(60);
+    const REPEATABLE: bool = true;
     type Request = Request;
     type Response = Response;
     type Event = super::Never;

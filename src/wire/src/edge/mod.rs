@@ -34,6 +34,8 @@ pub trait Edge: Sized + Send + Sync + Debug + 'static {
     const SECRET: bool = false;
     /// How long a client waits for an answer, or for the next part of one.
     const PATIENCE: Duration = Duration::from_secs(30);
+    /// Whether a request changes nothing: one whose connection ended before its answer came is sent once more, on the next.
+    const REPEATABLE: bool = false;
     /// What the client may ask.
     type Request: Serialize + DeserializeOwned + Send + Sync + Debug + 'static;
     /// What the server may answer.
