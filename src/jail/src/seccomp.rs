@@ -19,13 +19,15 @@ pub enum Class {
     Reader,
     /// Compute, and connecting to edges, memfds, TCP sockets that were accepted.
     Session,
-    /// Session, and connecting by TCP, to where Landlock and the network namespace allow; no listen. And reading files again, as a
-    /// Reader does: certificates, the passwords of smarthosts.
+    /// Compute, TCP sockets that were accepted, and connecting by TCP, to where Landlock and the network namespace allow; no listen, and no
+    /// local sockets but those that it was given. And reading files again, as a Reader does: certificates, the passwords of smarthosts.
     Client,
-    /// Client, and UDP, which Landlock does not know; no local sockets but those that it was given.
+    /// Client, and UDP, which Landlock does not know.
     Resolver,
-    /// Session, and files: open, read, write, sync, rename, unlink, mkdir. No chmod, chown, xattr, mknod, symlink.
+    /// Compute, and files: open, read, write, sync, rename, unlink, mkdir. No chmod, chown, xattr, mknod, symlink.
     Files,
+    /// Files, connecting to edges, and granting sessions.
+    Keeper,
 }
 
 impl Class {
@@ -124,7 +126,6 @@ const FILES: &[c_long] = &[
     libc::SYS_fstatfs,
     libc::SYS_flock,
     libc::SYS_fadvise64,
-    libc::SYS_connect,
 ];
 
 #[cfg(target_arch = "x86_64")]
@@ -189,7 +190,7 @@ pub(crate) fn install(class: Class) -> Result<(), Error> {
 fn filters(class: Class) -> Result<Vec<BpfProgram>, Error> {
     let unconditional = |list: &[&[c_long]]| -> Rules { list.iter().flat_map(|l| l.iter()).map(|n| (*n, vec![])).collect() };
     let mut denied = unconditional(&[PROBES]);
-    if class != Class::Files {
+    if !matches!(class, Class::Files | Class::Keeper) {
         denied.extend(unconditional(&[FILE_PROBES, FILE_PROBES_ARCH]));
     }
     if class == Class::Reader || class.is_client() {
@@ -207,6 +208,7 @@ fn filters(class: Class) -> Result<Vec<BpfProgram>, Error> {
         Class::Session => allowed.extend(unconditional(&[SESSION])),
         Class::Client | Class::Resolver => allowed.extend(unconditional(&[SESSION, READER, &[libc::SYS_bind]])),
         Class::Files => allowed.extend(unconditional(&[FILES, FILES_ARCH])),
+        Class::Keeper => allowed.extend(unconditional(&[FILES, FILES_ARCH, &[libc::SYS_connect]])),
     }
     allowed.extend(conditional(class)?);
     // What another filter denies must pass this one, or it would kill.
@@ -250,14 +252,14 @@ fn conditional(class: Class) -> Result<Rules, Error> {
     };
     // tokio's signal handling wakes itself through a stream pair; sessions are granted as seqpacket pairs.
     unix(&mut add, libc::SYS_socketpair, libc::SOCK_STREAM)?;
-    if class == Class::Files {
+    if class == Class::Keeper {
         unix(&mut add, libc::SYS_socketpair, libc::SOCK_SEQPACKET)?;
     }
     if class == Class::Reader || class.is_client() {
         let writing = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_PATH) as u64;
         add(libc::SYS_openat, vec![is(2, Op::MaskedEq(writing), libc::O_RDONLY as u64)?])?;
     }
-    if matches!(class, Class::Asker | Class::Session | Class::Client | Class::Files) {
+    if matches!(class, Class::Asker | Class::Session | Class::Keeper) {
         unix(&mut add, libc::SYS_socket, libc::SOCK_SEQPACKET)?;
     }
     if class.is_client() {

@@ -47,8 +47,15 @@ use wire::{
     serve,
 };
 
-const PROFILE: Profile =
-    Profile { name: "auth", kind: Kind::Vault, class: Class::Files, state: true, read: |_| Vec::new(), connect: jail::nowhere, workers: 2 };
+const PROFILE: Profile = Profile {
+    name: "auth",
+    kind: Kind::Vault,
+    class: Class::Keeper,
+    state: true,
+    read: |_| Vec::new(),
+    connect: jail::nowhere,
+    workers: 2,
+};
 
 type Failure = Box<dyn Error + Send + Sync>;
 

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let profile = jail::Profile {
         name: "queue",
         kind: jail::Kind::Vault,
-        class: jail::Class::Files,
+        class: jail::Class::Keeper,
         state: true,
         read: nothing,
         connect: jail::nowhere,

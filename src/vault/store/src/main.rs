@@ -16,7 +16,7 @@ use wire::{
 const PROFILE: Profile = Profile {
     name: "store",
     kind: Kind::Vault,
-    class: Class::Files,
+    class: Class::Keeper,
     state: true,
     read: |_| Vec::new(),
     connect: jail::nowhere,
