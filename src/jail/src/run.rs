@@ -57,6 +57,11 @@ impl Process {
         self.inherited.fd(name)
     }
 
+    /// Takes the socket that was connected to this edge for us, if there is one.
+    pub fn connection(&mut self, edge: &str) -> Option<OwnedFd> {
+        self.inherited.fd(edge)
+    }
+
     /// Where the listening socket of another process's edge is.
     pub fn edge(&self, name: &str) -> PathBuf {
         self.inherited.edges.join(name).join("sock")

@@ -78,11 +78,17 @@ fn page() -> String {
         for edge in &edges {
             let constant = |name: &str| edge.split(name).nth(1).and_then(|rest| rest.split(['=', ';']).nth(1)).unwrap().trim().to_owned();
             let name = constant("NAME").trim_matches('"').to_owned();
-            let mut callers: Vec<&str> = SERVICES.iter().filter(|s| s.calls.contains(&name.as_str())).map(|s| s.name).collect();
+            let listener = SERVICES.iter().find(|s| s.serves.contains(&name.as_str()));
+            // Who listens serves those that connect to it, or asks the one that was connected to it.
+            let answering = SERVICES.iter().find(|s| s.answers.contains(&name.as_str()));
+            let mut callers: Vec<&str> = match answering {
+                Some(_) => listener.iter().map(|s| s.name).collect(),
+                None => SERVICES.iter().filter(|s| s.calls.contains(&name.as_str())).map(|s| s.name).collect(),
+            };
             if CONTROL_EDGES.contains(&name.as_str()) {
                 callers.push("the operator");
             }
-            let server = SERVICES.iter().find(|s| s.serves.contains(&name.as_str()));
+            let server = answering.or(listener);
             // Those without a name in the file system come from a login.
             let server = server.map_or("whoever granted the session", |s| s.name);
             let callers = if callers.is_empty() { "a session".to_owned() } else { callers.join(", ") };

@@ -4,6 +4,7 @@ use lying_peers::{CANCEL, EVENT, HELLO, IN_MEMFD, Packet, Peer, REQUEST, RESPONS
 use rustix::{
     fs::SealFlags,
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
+    process::{Pid, Signal, kill_process},
 };
 use std::{
     collections::BTreeMap,
@@ -17,6 +18,7 @@ use wire::{
         mail::{Owner, SessionId},
         queue_grant::QueueGrant,
         queue_submit::QueueSubmit,
+        send_names::SendNames,
         store_grant::{self, StoreGrant},
         store_session::StoreSession,
     },
@@ -31,12 +33,13 @@ const CROWD: usize = 300;
 
 type Lie = (&'static str, Vec<Packet>);
 
-/// What no edge takes, after a good greeting or instead of one.
+/// What no edge takes, after a good greeting or instead of one: of who asks, or of who answers where it is the one that asks that listens.
 fn lies(shape: &Shape, all: &[Shape], source: &mut Source) -> Vec<Lie> {
     let edge = shape.edge;
     let valid = (shape.make)(source).unwrap();
     let good = || hello(edge, BUILD_ID);
-    let request = |flags, body: &[u8]| frame(REQUEST, flags, 1, body);
+    let (own, others, another) = if shape.what == "response" { (RESPONSE, REQUEST, "a request") } else { (REQUEST, RESPONSE, "an answer") };
+    let request = |flags, body: &[u8]| frame(own, flags, 1, body);
     let sealed = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK;
     let null = || OwnedFd::from(File::open("/dev/null").unwrap());
     let in_memfd = |fd| vec![good(), with_fds(request(IN_MEMFD, &[]), vec![fd])];
@@ -52,7 +55,7 @@ fn lies(shape: &Shape, all: &[Shape], source: &mut Source) -> Vec<Lie> {
         ("a datagram beyond the limit", vec![good(), request(0, &vec![0; MAX_INLINE + 1_000])]),
         ("an unknown kind", vec![good(), frame(9, 0, 1, &valid)]),
         ("an unknown flag", vec![good(), request(4, &valid)]),
-        ("an answer", vec![good(), frame(RESPONSE, 0, 1, &valid)]),
+        (another, vec![good(), frame(others, 0, 1, &valid)]),
         ("an event", vec![good(), frame(EVENT, 0, 1, &valid)]),
         ("a cancel with a body", vec![good(), frame(CANCEL, 0, 1, &[1])]),
         ("a byte too many", vec![good(), request(0, &[&valid[..], &[0]].concat())]),
@@ -108,6 +111,11 @@ fn requests() -> Vec<Shape> {
     shapes().into_iter().filter(|shape| shape.what == "request").collect()
 }
 
+/// Whether it is the one that asks that listens: who connects there answers.
+fn is_answered(edge: &str) -> bool {
+    edge == SendNames::NAME
+}
+
 /// Edges whose connections a grant brings: no socket of theirs has a name.
 fn is_session(edge: &str) -> bool {
     [StoreSession::NAME, QueueSubmit::NAME].contains(&edge)
@@ -115,14 +123,15 @@ fn is_session(edge: &str) -> bool {
 
 fn ended(appliance: &Appliance, edge: &str) -> usize {
     let log = appliance.log(daemon(edge));
-    log.lines().filter(|line| line.contains("connection of client ended") && line.contains(&format!("edge=\"{edge}\""))).count()
+    let what = if is_answered(edge) { "connection to server ended" } else { "connection of client ended" };
+    log.lines().filter(|line| line.contains(what) && line.contains(&format!("edge=\"{edge}\""))).count()
 }
 
 #[test]
 fn a_lying_client_loses_its_connection_and_nobody_else_notices() {
     let appliance = Appliance::start(&World::mta_test());
     let all = requests();
-    let edges: Vec<&Shape> = all.iter().filter(|shape| !is_session(shape.edge)).collect();
+    let edges: Vec<&Shape> = all.iter().filter(|shape| !is_session(shape.edge) && !is_answered(shape.edge)).collect();
     let before: BTreeMap<&str, (u32, u64)> = edges
         .iter()
         .map(|shape| daemon(shape.edge))
@@ -150,6 +159,34 @@ fn a_lying_client_loses_its_connection_and_nobody_else_notices() {
         let grown = peak(pid).saturating_sub(least);
         assert!(grown < MOST_KIB, "{name}: {grown} KiB more than before");
     }
+}
+
+/// Who comes to send in the place of dns has to be dns: whatever else it says, it loses its connection, and dns has its place again.
+#[test]
+fn a_lying_dns_loses_its_connection_and_the_next_is_asked() {
+    let appliance = Appliance::start(&World::mta_test());
+    let edge = SendNames::NAME;
+    let shape = shapes().into_iter().find(|shape| shape.edge == edge && shape.what == "response").unwrap();
+    let (send, dns) = (appliance.pid("send"), appliance.pid("dns"));
+    let least = peak(send);
+    // It would come back at once, and take the liar's place before the lie.
+    let signal = |signal| kill_process(Pid::from_raw(dns.try_into().unwrap()).unwrap(), signal).unwrap();
+    signal(Signal::STOP);
+    let lies = lies(&shape, &requests(), &mut Source::new(13));
+    assert!(lies.len() > 26, "no request of another edge was among the lies");
+    for lie in &lies {
+        tell(&Peer::connect(&appliance, edge), edge, lie);
+    }
+    eventually("one line in the log for each lie", || (ended(&appliance, edge) >= lies.len()).then_some(()));
+    assert_eq!(ended(&appliance, edge), lies.len());
+    signal(Signal::CONT);
+    // Another dns takes the place of who has it now.
+    let last = Peer::connect(&appliance, edge);
+    assert!(last.is_greeted(edge) && last.recv().is_none());
+    assert_ne!(appliance.pid("dns"), dns);
+    assert_eq!(appliance.pid("send"), send, "send was started again");
+    let grown = peak(send).saturating_sub(least);
+    assert!(grown < MOST_KIB, "{grown} KiB more than before");
 }
 
 /// The socket that a login brings, as `auth` asks for it.

@@ -9,7 +9,6 @@ use wire::{
         auth_directory::AuthDirectory,
         auth_login::{AuthForImap, AuthForSubmission},
         dns_scan::DnsForScan,
-        dns_send::DnsForSend,
         keys_control::KeysControl,
         keys_dkim::KeysDkim,
         keys_tls::{KeysForImap, KeysForMx, KeysForSubmission},
@@ -18,6 +17,7 @@ use wire::{
         queue_inbound::QueueInbound,
         scan_index::{ScanForQueue, ScanForStore},
         send_deliver::SendDeliver,
+        send_names::SendNames,
         store_deliver::StoreDeliver,
         store_grant::StoreGrant,
     },
@@ -30,7 +30,7 @@ const EDGES: &[&str] = &[
     AuthForImap::NAME,
     AuthForSubmission::NAME,
     DnsForScan::NAME,
-    DnsForSend::NAME,
+    SendNames::NAME,
     KeysControl::NAME,
     KeysDkim::NAME,
     KeysForImap::NAME,
@@ -165,7 +165,10 @@ fn a_service_sees_its_program_the_c_library_and_the_edges_it_calls() {
         let expected = expected.chain(service.reads.iter().map(|file| format!("-{file}")));
         assert_eq!(bound.into_iter().filter(|p| !libraries(p)).collect::<BTreeSet<_>>(), set(expected), "{}", service.name);
         assert_eq!(values(&unit(&service.unit()), "BindPaths"), none(), "{}", service.name);
-        assert_eq!(values(&unit(&service.unit()), "OpenFile").len(), 2, "{}: the journal and PID 1", service.name);
+        // The journal and PID 1, which every process has, and those whom it answers without seeing them.
+        let opened = service.answers.iter().map(|edge| format!("/run/postern-edges/{edge}/sock:{edge}:graceful"));
+        let opened = opened.chain(SANDBOX.iter().filter_map(|line| line.strip_prefix("OpenFile=")).map(str::to_owned));
+        assert_eq!(values(&unit(&service.unit()), "OpenFile"), set(opened), "{}", service.name);
         assert_eq!(values(&unit(&service.unit()), "RootDirectory"), set([format!("/run/postern-root/{}", service.name)]));
     }
 }
@@ -176,9 +179,14 @@ fn a_service_needs_its_own_sockets_and_wants_those_it_calls() {
     for service in SERVICES {
         let unit = unit(&service.unit());
         assert_eq!(values(&unit, "Requires"), set(service.listeners.iter().chain(service.serves).map(socket)), "{}", service.name);
-        assert_eq!(values(&unit, "Wants"), set(service.calls.iter().map(socket)), "{}", service.name);
-        let every = service.listeners.iter().chain(service.serves).chain(service.calls);
-        assert_eq!(values(&unit, "After"), set(every.map(socket)), "{}", service.name);
+        // Who answers here has to be running, and it does not run because it is asked.
+        let answering: Vec<&Service> = SERVICES.iter().filter(|s| s.answers.iter().any(|edge| service.serves.contains(edge))).collect();
+        let wanted = set(service.calls.iter().map(socket).chain(answering.iter().map(|s| s.unit())));
+        assert_eq!(values(&unit, "Wants"), wanted, "{}", service.name);
+        let every = service.listeners.iter().chain(service.serves).chain(service.calls).chain(service.answers);
+        assert_eq!(values(&unit, "After"), set(every.map(socket).chain(answering.iter().map(|s| s.unit()))), "{}", service.name);
+        let asking = SERVICES.iter().filter(|s| s.serves.iter().any(|edge| service.answers.contains(edge)));
+        assert_eq!(values(&unit, "StopPropagatedFrom"), set(asking.map(Service::unit)), "{}", service.name);
     }
 }
 
@@ -206,7 +214,7 @@ fn every_edge_of_the_code_has_one_server_and_one_socket() {
 
 #[test]
 fn every_called_edge_is_served_and_only_the_operator_calls_control_edges() {
-    let called = set(SERVICES.iter().flat_map(|s| s.calls).copied());
+    let called = set(SERVICES.iter().flat_map(|s| s.calls.iter().chain(s.answers)).copied());
     let for_operators = set(CONTROL_EDGES.to_vec());
     assert_eq!(called.union(&for_operators).cloned().collect::<BTreeSet<_>>(), set(EDGES.to_vec()));
     assert!(called.is_disjoint(&for_operators));

@@ -2,8 +2,8 @@
 //!
 //! # Security
 //!
-//! * Talks to: name servers (UDP and TCP, port 53 or the one that is declared), and send (dns-send) and scan (dns-scan), which connect to
-//!   it. It calls no other process.
+//! * Talks to: name servers (UDP and TCP, port 53 or the one that is declared), scan (dns-scan), which connects to it, and send
+//!   (send-names), to which PID 1 connects it. It answers both and asks neither.
 //! * Parses: DNS messages and their signatures, from whoever answers: servers, those on the way to them, and the owner of any name that
 //!   somebody writes mail to, or from.
 //! * Holds: what it has been told, until its time is over. No secret, no mail, no file but `/etc/resolv.conf` and the trust anchors.

@@ -44,3 +44,9 @@ pub const FILE_BYTES: u64 = 64 * 1024;
 pub const SYSTEM_SERVERS: usize = 8;
 /// How long keys that a digest in the trust anchors has vouched for are used before the root is asked again.
 pub const ANCHOR_TIME: Duration = Duration::from_secs(3_600);
+/// A process that was connected to a send that has gone ends no sooner than this after its start, so that scan is served meanwhile however
+/// often send ends.
+pub const MIN_LIFE: Duration = Duration::from_secs(1);
+/// One that has no connection to send, or to one of another build, ends after this, to be started again with another: well below what send
+/// waits for an answer (60 s).
+pub const WITHOUT_SEND: Duration = Duration::from_secs(10);

@@ -1,14 +1,18 @@
 //! postern-dns: see the library of the same name.
 
 use jail::{Class, Kind, Process, Profile};
-use postern_dns::{Network, Resolver, anchors, system};
+use postern_dns::{
+    Network, Resolver, anchors,
+    limits::{MIN_LIFE, WITHOUT_SEND},
+    system,
+};
 use pure_config::{Config, RESOLV_CONF, Resolver as Declared};
-use std::{error::Error, path::Path, path::PathBuf, process::ExitCode, sync::Arc};
-use tokio::sync::Notify;
+use std::{error::Error, os::fd::OwnedFd, path::Path, path::PathBuf, process::ExitCode, sync::Arc};
+use tokio::{sync::Notify, time::Instant};
 use wire::{
-    Edge,
-    edge::{dns_scan::DnsForScan, dns_send::DnsForSend},
-    serve,
+    Edge, Error as WireError,
+    edge::{dns_scan::DnsForScan, send_names::SendNames},
+    serve, serve_given,
 };
 
 const PROFILE: Profile =
@@ -34,7 +38,7 @@ fn ports(config: &Config) -> Vec<u16> {
 }
 
 fn start(mut process: Process) -> Result<impl Future<Output = Result<(), Failure>>, Failure> {
-    let (for_send, for_scan) = (process.listener(DnsForSend::NAME)?, process.listener(DnsForScan::NAME)?);
+    let (send, for_scan) = (process.connection(SendNames::NAME), process.listener(DnsForScan::NAME)?);
     let dns = process.config.dns.clone();
     let anchors = anchors(dns.trust_anchor.as_deref()).map_err(|e| format!("dns.trust_anchor: {e}"))?;
     let resolver = match &dns.resolver {
@@ -49,12 +53,36 @@ fn start(mut process: Process) -> Result<impl Future<Output = Result<(), Failure
     let check = !process.config.send.paused;
     Ok(async move {
         tokio::select! {
-            result = serve::<DnsForSend, _>(for_send, resolver.clone()) => Ok(result?),
+            () = answer_send(send, resolver.clone()) => Ok(()),
             result = serve::<DnsForScan, _>(for_scan, resolver.clone()) => Ok(result?),
             never = reload_on_request(&resolver, system, check, &reload) => match never {},
             () = shutdown.requested() => Ok(()),
         }
     })
+}
+
+/// Answers send until it has gone. This process cannot connect to another: it makes no local socket. So it ends then, and is connected to the
+/// next one when it is started again. Scan notices nothing, since it repeats its questions.
+async fn answer_send(socket: Option<OwnedFd>, resolver: Arc<Resolver<Network>>) {
+    let started = Instant::now();
+    let ended = match socket {
+        Some(socket) => Some(serve_given::<SendNames, _>(socket, resolver).await),
+        None => None,
+    };
+    match ended {
+        Some(Ok(()) | Err(WireError::Closed | WireError::Io(_))) => {
+            tracing::info!("send has gone: this process ends, and its next start is connected to the next one");
+            tokio::time::sleep_until(started + MIN_LIFE).await;
+        }
+        Some(Err(error)) => {
+            tracing::warn!(%error, "send cannot be answered: this process tries again with its next start");
+            tokio::time::sleep(WITHOUT_SEND).await;
+        }
+        None => {
+            tracing::warn!("there was no send to be connected to: this process tries again with its next start");
+            tokio::time::sleep(WITHOUT_SEND).await;
+        }
+    }
 }
 
 /// Says once whether names can be validated, then reads the system's servers again whenever asked to. Other changes of the configuration

@@ -16,7 +16,7 @@ use wire::{
     List,
     edge::{
         dns_scan::{MAX_TEXT, MAX_TEXTS, Request, Response},
-        dns_send::MAX_RECORDS,
+        send_names::MAX_RECORDS,
     },
 };
 

@@ -24,7 +24,7 @@ use wire::{
     Error, List, Reply, Service,
     edge::{
         dns_scan::{self, DnsForScan},
-        dns_send::{DnsForSend, MAX_RECORDS, Mx, Records, Request, Response, Tlsa},
+        send_names::{MAX_RECORDS, Mx, Records, Request, Response, SendNames, Tlsa},
     },
 };
 
@@ -133,8 +133,8 @@ impl<T> Drop for Task<T> {
     }
 }
 
-impl<P: ConnectionProvider> Service<DnsForSend> for Resolver<P> {
-    async fn call(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Reply<DnsForSend>, Error> {
+impl<P: ConnectionProvider> Service<SendNames> for Resolver<P> {
+    async fn call(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Reply<SendNames>, Error> {
         if !fds.is_empty() {
             return Err(Error::Malformed("a descriptor where none may be"));
         }

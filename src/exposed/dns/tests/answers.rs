@@ -13,7 +13,7 @@ use postern_dns::{Anchors, Network, Resolver};
 use pure_addr::{Domain, QueryName};
 use std::{net::SocketAddr, time::Duration};
 use test_names::{Lie, Server, Spoiled, TTL, World, name};
-use wire::edge::dns_send::{Records, Request, Response};
+use wire::edge::send_names::{Records, Request, Response};
 
 /// ```text
 /// .  test  secure.test          signed

@@ -12,10 +12,10 @@ use rustix::{
 use std::{fs, os::fd::AsFd, path::Path, process::Command};
 use test_names::{Lie, Server, World};
 use wire::{
-    Client, Edge,
+    Client, Conn, Edge,
     edge::{
         dns_scan::{self, DnsForScan},
-        dns_send::{DnsForSend, Records, Request, Response},
+        send_names::{Records, Request, Response, SendNames},
     },
 };
 
@@ -47,9 +47,13 @@ async fn questions_are_answered_inside_the_jail() {
     let (edge, scan) = (socket(&path("edge")), socket(&path("scan")));
     let mut command = Command::new(env!("CARGO_BIN_EXE_postern-dns"));
     command.env("CREDENTIALS_DIRECTORY", path("credentials")).env_remove("NOTIFY_SOCKET");
-    let mut child = jail::spawn::spawn(&mut command, &[(DnsForSend::NAME, edge.as_fd()), (DnsForScan::NAME, scan.as_fd())]).unwrap();
+    // As PID 1 does: dns is connected to send, which listens.
+    let client = Client::<SendNames>::listening(edge).unwrap();
+    let connection = Conn::dial(&path("edge")).unwrap();
+    let given = [(SendNames::NAME, connection.as_fd()), (DnsForScan::NAME, scan.as_fd())];
+    let mut child = jail::spawn::spawn(&mut command, &given).unwrap();
+    drop(connection);
 
-    let client = Client::<DnsForSend>::new(path("edge"));
     let ask = async |request: Request| client.call(&request, &[]).await.unwrap().body;
     let mx = ask(Request::Mx(Domain::parse("test").unwrap())).await;
     let Response::Found { secure: true, records: Records::Mx(list), .. } = &mx else { panic!("{mx:?}") };
@@ -67,6 +71,7 @@ async fn questions_are_answered_inside_the_jail() {
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     kill_process(pid, Signal::HUP).unwrap();
     assert!(matches!(ask(Request::Addresses(Domain::parse("mx.test").unwrap())).await, Response::Found { .. }));
-    kill_process(pid, Signal::TERM).unwrap();
-    assert!(child.wait().unwrap().success());
+    // Send goes: dns ends well, to be connected to the next one.
+    drop(client);
+    assert!(tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap().success());
 }

@@ -18,7 +18,7 @@ use std::{
 };
 use test_names::{Server, Spoiled, World};
 use tokio::net::UdpSocket;
-use wire::edge::dns_send::{Records, Request, Response};
+use wire::edge::send_names::{Records, Request, Response};
 
 /// The network, in which port 53 of every host is the port of one server.
 #[derive(Clone)]

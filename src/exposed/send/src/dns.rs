@@ -2,10 +2,10 @@
 
 use pure_addr::Domain;
 use pure_tlspolicy::dane::Tlsa;
-use std::{net::IpAddr, path::Path};
+use std::net::IpAddr;
 use wire::{
     Client,
-    edge::dns_send::{DnsForSend, Mx, Records, Request, Response},
+    edge::send_names::{Mx, Records, Request, Response, SendNames},
 };
 
 /// An answer with records of one kind.
@@ -19,11 +19,11 @@ pub(crate) enum Answer<T> {
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Dns(Client<DnsForSend>);
+pub(crate) struct Dns(Client<SendNames>);
 
 impl Dns {
-    pub(crate) fn new(edge: &Path) -> Self {
-        Self(Client::new(edge))
+    pub(crate) fn new(edge: Client<SendNames>) -> Self {
+        Self(edge)
     }
 
     pub(crate) async fn mx(&self, domain: &Domain) -> Answer<Mx> {

@@ -2,7 +2,7 @@
 
 use crate::{dns::Answer, settings::Random};
 use pure_addr::Domain;
-use wire::edge::{dns_send::Mx, send_deliver::Status};
+use wire::edge::{send_deliver::Status, send_names::Mx};
 
 /// One host.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use postern_send::{Sender, Settings, files, ports};
 use std::{error::Error, process::ExitCode, sync::Arc};
 use tokio::sync::Notify;
 use wire::{
-    Edge,
-    edge::{dns_send::DnsForSend, send_deliver::SendDeliver},
+    Client, Edge,
+    edge::{send_deliver::SendDeliver, send_names::SendNames},
     serve,
 };
 
@@ -22,7 +22,9 @@ fn main() -> ExitCode {
 fn start(mut process: Process) -> Result<impl Future<Output = Result<(), Failure>>, Failure> {
     let listener = process.listener(SendDeliver::NAME)?;
     let settings = Settings::load(&process.config, |name| process.credential(name))?;
-    let sender = Arc::new(Sender::new(settings, &process.edge(DnsForSend::NAME)));
+    // Each dns that starts is connected here. This process can connect to none: it makes no local socket.
+    let names = Client::listening(process.listener(SendNames::NAME)?)?;
+    let sender = Arc::new(Sender::new(settings, names));
     let (sources, reload, mut shutdown) = (process.sources(), process.reload(), process.shutdown());
     Ok(async move {
         let serving = serve::<SendDeliver, _>(listener, sender.clone());

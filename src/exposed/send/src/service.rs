@@ -17,13 +17,15 @@ use pure_addr::Domain;
 use pure_tlspolicy::tlsrpt;
 use std::{
     os::fd::OwnedFd,
-    path::Path,
     sync::{Arc, PoisonError, RwLock},
 };
 use tokio::sync::Semaphore;
 use wire::{
-    Error, List, Reply, SealedMessage, Service,
-    edge::send_deliver::{Lease, LeaseRecipient, Outcome, Report, Request, Response, SendDeliver},
+    Client, Error, List, Reply, SealedMessage, Service,
+    edge::{
+        send_deliver::{Lease, LeaseRecipient, Outcome, Report, Request, Response, SendDeliver},
+        send_names::SendNames,
+    },
 };
 
 /// Carries out leases.
@@ -43,8 +45,8 @@ pub(crate) struct Means {
 }
 
 impl Sender {
-    /// `dns` is where the edge to dns listens.
-    pub fn new(settings: Settings, dns: &Path) -> Self {
+    /// `dns` answers questions about names.
+    pub fn new(settings: Settings, dns: Client<SendNames>) -> Self {
         Self(Arc::new(Means {
             settings: RwLock::new(Arc::new(settings)),
             dns: Dns::new(dns),

@@ -13,9 +13,9 @@ use std::{
 use wire::{
     List, MessageWriter,
     edge::{
-        dns_send,
         mail::{Body, Notify},
         send_deliver::{Outcome, Request, Response},
+        send_names,
     },
 };
 use world::*;
@@ -270,10 +270,10 @@ async fn dsn_parameters_go_where_they_are_understood() {
 async fn the_dns_decides_where_to() {
     let (host, world) = with("", well_behaved()).await;
     let ask = |name: &str| lease(name, &["a@x.test"]);
-    let none = dns_send::Response::None { secure: true, no_name: true };
-    world.dns.say(dns_send::Request::Mx(domain("gone.test")), none);
-    world.dns.say(dns_send::Request::Mx(domain("bogus.test")), dns_send::Response::Bogus);
-    world.dns.say(dns_send::Request::Mx(domain("dead.test")), dns_send::Response::Unavailable);
+    let none = send_names::Response::None { secure: true, no_name: true };
+    world.dns.say(send_names::Request::Mx(domain("gone.test")), none);
+    world.dns.say(send_names::Request::Mx(domain("bogus.test")), send_names::Response::Bogus);
+    world.dns.say(send_names::Request::Mx(domain("dead.test")), send_names::Response::Unavailable);
     world.dns.mx("null.test", true, &[(0, "")]);
     world.dns.mx("loop.test", false, &[(10, "mail.mta.test"), (20, "mx.remote.test")]);
     world.dns.mx("nowhere.test", false, &[(10, "none.remote.test")]);
@@ -330,7 +330,7 @@ async fn nothing_leads_inside() {
     }
     // Another host of the domain may be public: what cannot be used does not speak for it.
     world.dns.mx("remote.test", false, &[(10, "mx.remote.test"), (20, "dead.remote.test")]);
-    world.dns.say(dns_send::Request::Addresses(domain("dead.remote.test")), dns_send::Response::Unavailable);
+    world.dns.say(send_names::Request::Addresses(domain("dead.remote.test")), send_names::Response::Unavailable);
     assert_eq!(outcomes(&world.send(&["a@remote.test"]).await), ["t 4.4.3"]);
     assert_eq!(host.seen(|s| s.connections), 0);
 
@@ -471,8 +471,8 @@ async fn reports_on_tls_have_an_address() {
         let Response::ReportTo(list) = reply.body else { panic!() };
         list.map(|list| list.iter().map(Address::to_string).collect::<Vec<_>>())
     };
-    world.dns.text(dns_send::Request::TlsReporting(domain("remote.test")), "v=TLSRPTv1; rua=mailto:tls@remote.test,https://x.test");
-    world.dns.say(dns_send::Request::TlsReporting(domain("dead.test")), dns_send::Response::Unavailable);
+    world.dns.text(send_names::Request::TlsReporting(domain("remote.test")), "v=TLSRPTv1; rua=mailto:tls@remote.test,https://x.test");
+    world.dns.say(send_names::Request::TlsReporting(domain("dead.test")), send_names::Response::Unavailable);
     assert_eq!(ask("remote.test").await.unwrap(), ["tls@remote.test"]);
     assert_eq!(ask("other.test").await.unwrap(), Vec::<String>::new());
     assert_eq!(ask("dead.test").await, None);

@@ -8,8 +8,8 @@ use pure_tlspolicy::Override;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use wire::edge::{
-    dns_send,
     send_deliver::{Lease, Report, Route, TlsFailure, TlsPolicy},
+    send_names,
 };
 use world::*;
 
@@ -99,7 +99,7 @@ async fn starttls_that_was_stripped_defers() {
     }
     let stripped = Host::start(any_port(), "PIPELINING", None, false, well_behaved()).await;
     let world = World::remote(settings(stripped.address.port()), &stripped, true);
-    world.dns.found(dns_send::Request::Tlsa { port: stripped.address.port(), host: domain(HOST) }, true, tlsa(3, 1, b"x"));
+    world.dns.found(send_names::Request::Tlsa { port: stripped.address.port(), host: domain(HOST) }, true, tlsa(3, 1, b"x"));
     let report = world.send(&["a@remote.test"]).await;
     assert_eq!((outcomes(&report), stripped.count()), (vec!["t 4.7.4".to_owned()], 0));
     assert_eq!(reported(&report), [(TlsPolicy::Dane, Some(TlsFailure::StartTlsNotSupported))]);
@@ -123,7 +123,7 @@ async fn dane_decides_what_a_certificate_is_worth() {
     ] {
         let host = host(identity, "").await;
         let world = World::remote(settings(host.address.port()), &host, true);
-        world.dns.found(dns_send::Request::Tlsa { port: host.address.port(), host: domain(HOST) }, true, records.clone());
+        world.dns.found(send_names::Request::Tlsa { port: host.address.port(), host: domain(HOST) }, true, records.clone());
         let report = world.send(&["a@remote.test"]).await;
         assert_eq!(outcomes(&report), [expected], "{records:?} {report:?}");
         assert!(host.seen(|s| s.messages.iter().all(|m| m.1)));
@@ -136,17 +136,17 @@ async fn dane_decides_what_a_certificate_is_worth() {
 async fn bogus_answers_defer_and_insecure_ones_are_no_dane() {
     let identity = Authority::new().identity(HOST);
     let host = host(&identity, "").await;
-    let question = || dns_send::Request::Tlsa { port: host.address.port(), host: domain(HOST) };
-    for bad in [dns_send::Response::Bogus, dns_send::Response::Unavailable] {
+    let question = || send_names::Request::Tlsa { port: host.address.port(), host: domain(HOST) };
+    for bad in [send_names::Response::Bogus, send_names::Response::Unavailable] {
         let world = World::remote(settings(host.address.port()), &host, true);
         world.dns.say(question(), bad.clone());
         let report = world.send(&["a@remote.test"]).await;
         assert_eq!((outcomes(&report), host.count()), (vec!["t 4.7.0".to_owned()], 0));
-        let bogus = bad == dns_send::Response::Bogus;
+        let bogus = bad == send_names::Response::Bogus;
         assert_eq!(reported(&report), if bogus { vec![(TlsPolicy::Dane, Some(TlsFailure::DnssecInvalid))] } else { vec![] });
     }
     let world = World::remote(settings(host.address.port()), &host, true);
-    world.dns.say(dns_send::Request::Addresses(domain(HOST)), dns_send::Response::Bogus);
+    world.dns.say(send_names::Request::Addresses(domain(HOST)), send_names::Response::Bogus);
     assert_eq!(outcomes(&world.send(&["a@remote.test"]).await), ["t 4.7.0"]);
     // MX or records without signatures do not make DANE.
     let world = World::remote(settings(host.address.port()), &host, false);
@@ -166,7 +166,7 @@ async fn with_sts(authority: &Authority, mail: &Identity, web: &str, answer: Str
     given.reach.https = port;
     let world = World::remote(given, &host, false);
     world.dns.address("mta-sts.remote.test", false, loopback(1));
-    world.dns.text(dns_send::Request::MtaSts(domain("remote.test")), "v=STSv1; id=1;");
+    world.dns.text(send_names::Request::MtaSts(domain("remote.test")), "v=STSv1; id=1;");
     (host, world, requests)
 }
 
@@ -196,12 +196,12 @@ async fn an_mta_sts_policy_is_enforced() {
         // Fetched once; a new id asks again; without the record the policy still holds.
         assert_eq!(requests.lock().unwrap().len(), 1);
         assert!(requests.lock().unwrap()[0].starts_with("GET /.well-known/mta-sts.txt HTTP/1.1\r\nHost: mta-sts.remote.test\r\n"));
-        world.dns.text(dns_send::Request::MtaSts(domain("remote.test")), "v=STSv1; id=2;");
+        world.dns.text(send_names::Request::MtaSts(domain("remote.test")), "v=STSv1; id=2;");
         assert_eq!(outcomes(&world.send(&["a@remote.test"]).await), [expected]);
         assert_eq!(requests.lock().unwrap().len(), 2);
-        world.dns.say(dns_send::Request::MtaSts(domain("remote.test")), dns_send::Response::None { secure: false, no_name: true });
+        world.dns.say(send_names::Request::MtaSts(domain("remote.test")), send_names::Response::None { secure: false, no_name: true });
         assert_eq!(outcomes(&world.send(&["a@remote.test"]).await), [expected]);
-        world.dns.say(dns_send::Request::MtaSts(domain("remote.test")), dns_send::Response::Bogus);
+        world.dns.say(send_names::Request::MtaSts(domain("remote.test")), send_names::Response::Bogus);
         assert_eq!(outcomes(&world.send(&["a@remote.test"]).await), [expected]);
         assert_eq!(requests.lock().unwrap().len(), 2);
     }
@@ -232,7 +232,7 @@ async fn a_policy_that_cannot_be_had_is_reported() {
     }
     // Whether there is one cannot be known: it waits.
     let (host, world, _) = with_sts(&authority, &mail, "mta-sts.remote.test", policy("enforce", HOST)).await;
-    world.dns.say(dns_send::Request::MtaSts(domain("remote.test")), dns_send::Response::Bogus);
+    world.dns.say(send_names::Request::MtaSts(domain("remote.test")), send_names::Response::Bogus);
     assert_eq!((outcomes(&world.send(&["a@remote.test"]).await), host.count()), (vec!["t 4.4.3".to_owned()], 0));
 }
 
@@ -252,7 +252,7 @@ async fn a_remembered_policy_outlives_a_hostile_server() {
     given.limits.fetch = std::time::Duration::from_secs(3);
     let world = World::remote(given, &host, false);
     world.dns.address("mta-sts.remote.test", false, loopback(1));
-    world.dns.text(dns_send::Request::MtaSts(domain("remote.test")), "v=STSv1; id=0;");
+    world.dns.text(send_names::Request::MtaSts(domain("remote.test")), "v=STSv1; id=0;");
     assert_eq!(outcomes(&world.send(&["a@remote.test"]).await), ["t 4.7.4"]);
 
     let body = |text: &str| format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{text}", text.len());
@@ -279,7 +279,7 @@ async fn a_remembered_policy_outlives_a_hostile_server() {
     for (id, hostile) in (1..).zip(pages) {
         let shown = String::from_utf8_lossy(&hostile.answer).into_owned();
         *page.lock().unwrap() = hostile;
-        world.dns.text(dns_send::Request::MtaSts(domain("remote.test")), &format!("v=STSv1; id={id};"));
+        world.dns.text(send_names::Request::MtaSts(domain("remote.test")), &format!("v=STSv1; id={id};"));
         let report = world.send(&["a@remote.test"]).await;
         assert_eq!(outcomes(&report), ["t 4.7.4"], "{shown:?}");
         assert_eq!(report.tls.last().unwrap().policy, TlsPolicy::MtaSts, "{shown:?}");
@@ -288,7 +288,7 @@ async fn a_remembered_policy_outlives_a_hostile_server() {
     assert!(requests.lock().unwrap().len() >= 12);
     // One that is good again is taken over.
     *page.lock().unwrap() = with(body(none), Then::Close);
-    world.dns.text(dns_send::Request::MtaSts(domain("remote.test")), "v=STSv1; id=good;");
+    world.dns.text(send_names::Request::MtaSts(domain("remote.test")), "v=STSv1; id=good;");
     assert_eq!(outcomes(&world.send(&["a@remote.test"]).await), ["D 2.0.0"]);
 }
 
@@ -318,7 +318,7 @@ async fn tls_is_not_required_by_whoever_says_so() {
         given.destinations.extend(declared.map(|level| (domain("remote.test"), level)));
         let world = World::remote(given, &host, true);
         world.dns.found(
-            dns_send::Request::Tlsa { port: host.address.port(), host: domain(HOST) },
+            send_names::Request::Tlsa { port: host.address.port(), host: domain(HOST) },
             true,
             tlsa(3, 1, b"a key that is nobody's"),
         );

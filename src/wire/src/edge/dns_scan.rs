@@ -3,7 +3,7 @@
 //! The client names a question by its kind and a name, which a message can choose: a taken-over scan can put what it has read into the names
 //! that it asks for. An answer is there or not, or could not be had; bogus data (RFC 4033 5) never becomes an answer, nor does it deny one.
 
-use super::dns_send::MAX_RECORDS;
+use super::send_names::MAX_RECORDS;
 use crate::{Edge, List};
 use pure_addr::{Domain, QueryName, Text};
 use serde::{Deserialize, Serialize};

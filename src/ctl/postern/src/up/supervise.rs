@@ -7,7 +7,10 @@ use super::{
     ports::Ports,
     state::State,
 };
-use crate::{Failure, control::plain};
+use crate::{
+    Failure,
+    control::{plain, socket},
+};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::{self, File},
@@ -21,6 +24,7 @@ use std::{
     time::Duration,
 };
 use tokio::{net::UnixDatagram, time::Instant};
+use wire::Conn;
 
 /// All daemons must be READY within this.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -218,7 +222,9 @@ impl Running {
             // Supplementary groups are cleared with it.
             command.uid(uid).gid(gid);
         }
-        let sockets: Vec<(&str, BorrowedFd<'_>)> = self.sockets.iter().map(|(name, fd)| (*name, fd.as_fd())).collect();
+        let dial = |edge: &&'static str| Ok((*edge, Conn::dial(&socket(edges, edge)).map_err(failed)?));
+        let dialled: Vec<(&str, OwnedFd)> = self.daemon.dials.iter().map(dial).collect::<Result<_, Failure>>()?;
+        let sockets: Vec<(&str, BorrowedFd<'_>)> = self.sockets.iter().chain(&dialled).map(|(name, fd)| (*name, fd.as_fd())).collect();
         let child = jail::spawn::spawn(&mut command, &sockets).map_err(failed)?;
         // For tests and for people; nothing of ours reads it.
         let _ = fs::write(&self.pid_file, format!("{}\n", child.id()));

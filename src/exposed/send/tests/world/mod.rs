@@ -28,13 +28,13 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use wire::{
-    Client, Error, List, MessageWriter, Reply, Service,
+    Client, Conn, Error, List, MessageWriter, Reply, Service,
     edge::{
-        dns_send::{self, DnsForSend, Mx as MxRecord, Records, Tlsa},
         mail::{Body, QueueId},
         send_deliver::{Lease, LeaseRecipient, Outcome, Report, Request, Response, Route, SendDeliver, Trace},
+        send_names::{self, Mx as MxRecord, Records, SendNames, Tlsa},
     },
-    serve,
+    serve, serve_given,
 };
 
 /// Nothing on loopback takes this long.
@@ -46,34 +46,34 @@ pub fn domain(text: &str) -> Domain {
 
 /// A DNS that knows what it was told and nothing else.
 #[derive(Debug, Default)]
-pub struct Dns(Mutex<HashMap<dns_send::Request, dns_send::Response>>);
+pub struct Dns(Mutex<HashMap<send_names::Request, send_names::Response>>);
 
-impl Service<DnsForSend> for Dns {
-    async fn call(&self, request: dns_send::Request, _: Vec<OwnedFd>) -> Result<Reply<DnsForSend>, Error> {
+impl Service<SendNames> for Dns {
+    async fn call(&self, request: send_names::Request, _: Vec<OwnedFd>) -> Result<Reply<SendNames>, Error> {
         let known = self.0.lock().unwrap().get(&request).cloned();
-        Ok(Reply::new(known.unwrap_or(dns_send::Response::None { secure: false, no_name: false })))
+        Ok(Reply::new(known.unwrap_or(send_names::Response::None { secure: false, no_name: false })))
     }
 }
 
 impl Dns {
-    pub fn say(&self, request: dns_send::Request, response: dns_send::Response) {
+    pub fn say(&self, request: send_names::Request, response: send_names::Response) {
         self.0.lock().unwrap().insert(request, response);
     }
 
-    pub fn found(&self, request: dns_send::Request, secure: bool, records: Records) {
-        self.say(request, dns_send::Response::Found { secure, canonical: None, records });
+    pub fn found(&self, request: send_names::Request, secure: bool, records: Records) {
+        self.say(request, send_names::Response::Found { secure, canonical: None, records });
     }
 
     pub fn mx(&self, name: &str, secure: bool, hosts: &[(u16, &str)]) {
         let list = hosts.iter().map(|(preference, host)| MxRecord { preference: *preference, host: Domain::parse(host).ok() }).collect();
-        self.found(dns_send::Request::Mx(domain(name)), secure, Records::Mx(List::new(list).unwrap()));
+        self.found(send_names::Request::Mx(domain(name)), secure, Records::Mx(List::new(list).unwrap()));
     }
 
     pub fn address(&self, host: &str, secure: bool, address: IpAddr) {
-        self.found(dns_send::Request::Addresses(domain(host)), secure, Records::Addresses(List::new(vec![address]).unwrap()));
+        self.found(send_names::Request::Addresses(domain(host)), secure, Records::Addresses(List::new(vec![address]).unwrap()));
     }
 
-    pub fn text(&self, request: dns_send::Request, text: &str) {
+    pub fn text(&self, request: send_names::Request, text: &str) {
         self.found(request, false, Records::Text(List::new(vec![Text::new(text).unwrap()]).unwrap()));
     }
 }
@@ -396,8 +396,9 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let (dns_path, path) = (dir.path().join("dns"), dir.path().join("send"));
         let dns = Arc::new(Dns::default());
-        tokio::spawn(serve::<DnsForSend, _>(socket(&dns_path), dns.clone()));
-        let sender = Arc::new(Sender::new(settings, &dns_path));
+        let names = Client::listening(socket(&dns_path)).unwrap();
+        tokio::spawn(serve_given::<SendNames, _>(Conn::dial(&dns_path).unwrap(), dns.clone()));
+        let sender = Arc::new(Sender::new(settings, names));
         tokio::spawn(serve::<SendDeliver, _>(socket(&path), sender));
         Self { dir, dns, client: Client::new(path) }
     }

@@ -1,5 +1,8 @@
 //! send -> dns: what the DNS says of a destination, and how surely.
 //!
+//! It is send that listens and dns that is connected to it, by who starts dns: so neither needs a local socket of its own making
+//! ([`crate::Client::listening`]). Whoever connects here answers send's questions; its path is for PID 1 alone.
+//!
 //! The client names a question by its kind and a domain; which name is looked up, dns decides. An answer is secure, insecure or there
 //! is none: bogus data never becomes an answer (RFC 4033 5).
 
@@ -11,13 +14,13 @@ use std::{net::IpAddr, time::Duration};
 
 /// See the module.
 #[derive(Debug)]
-pub struct DnsForSend;
+pub struct SendNames;
 
 /// Records of one answer; more are left out, the least preferred first.
 pub const MAX_RECORDS: usize = 64;
 
-impl Edge for DnsForSend {
-    const NAME: &'static str = "dns-send";
+impl Edge for SendNames {
+    const NAME: &'static str = "send-names";
     const MAX_BODY: usize = 64 * 1024;
     const MAX_FDS: usize = 0;
     const PATIENCE: Duration = Duration::from_secs(60);
