@@ -111,7 +111,13 @@ fn values(unit: &str, key: &str) -> BTreeSet<String> {
 
 /// Where the directory of an edge is, and the group and mode of its socket.
 fn way_in(edge: &str) -> (&'static str, &'static str, &'static str) {
-    if CONTROL_EDGES.contains(&edge) { ("/run/postern", "postern-admin", "0660") } else { ("/run/postern-edges", "root", "0666") }
+    if CONTROL_EDGES.contains(&edge) {
+        ("/run/postern", "postern-admin", "0660")
+    } else if SERVICES.iter().any(|service| service.answers.contains(&edge)) {
+        ("/run/postern-edges", "root", "0600")
+    } else {
+        ("/run/postern-edges", "root", "0666")
+    }
 }
 
 fn set(names: impl IntoIterator<Item = impl Into<String>>) -> BTreeSet<String> {
