@@ -145,11 +145,9 @@ mod tests {
     fn many_wildcards_are_cheap() {
         let name = "a".repeat(512);
         let pattern = Pattern::new("", &format!("{}b", "*a%".repeat(300)));
-        let started = std::time::Instant::now();
-        for _ in 0..1000 {
-            assert!(!pattern.matches(&name));
-        }
-        assert!(started.elapsed() < std::time::Duration::from_secs(5));
+        assert!(!pattern.matches(&name));
+        // Each byte of a name costs a step for each of these words, whatever stands in the pattern.
+        assert_eq!(pattern.words, 10);
         assert_eq!(Pattern::new("", &"*%".repeat(500)).end, 1);
     }
 }

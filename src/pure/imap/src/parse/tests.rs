@@ -271,10 +271,11 @@ fn search_programs_are_postfix() {
 fn search_programs_have_limits() {
     let started = Instant::now();
     for unit in ["NOT ", "OR ALL ", "(", "OR NOT ", "ALL ", "OR ( "] {
-        let text = format!("SEARCH {}ALL", unit.repeat(9000));
+        let text = format!("SEARCH {}ALL", unit.repeat(90_000));
         assert!(matches!(parse(&text), Err(Refused::Limit(_) | Refused::Bad(_))), "{unit}");
     }
-    assert!(started.elapsed() < Duration::from_secs(2));
+    // What is quadratic takes minutes.
+    assert!(started.elapsed() < Duration::from_secs(20));
     let nested = |n: usize| parse(&format!("SEARCH {}ALL{}", "(".repeat(n), ")".repeat(n)));
     assert!(nested(limits::SEARCH_DEPTH).is_ok());
     assert!(matches!(nested(limits::SEARCH_DEPTH + 1), Err(Refused::Limit(_))));
