@@ -232,6 +232,11 @@ impl Stack {
         self.log.count()
     }
 
+    /// The user whose mailbox has nothing in it before the next load: one after the other, from the last on.
+    pub(crate) fn fresh(&self) -> u32 {
+        self.mailboxes.saturating_sub(self.loads)
+    }
+
     /// Waits until the server has done what it puts off, for at most this long, so that it does not do it while the other is measured. Ours
     /// feeds a text index with what was delivered, and begins at once when somebody searches.
     pub(crate) fn work_off(&self, user: u32, limit: Duration) -> Result<(), Failure> {

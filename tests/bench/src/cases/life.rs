@@ -18,6 +18,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn lived(stack: &mut Stack, scale: Scale, work: impl FnOnce(&mut Stack) -> Result<Outcome, Failure>) -> Result<Outcome, Failure> {
+    let user = stack.fresh();
     let before = stack.meter.work_by_process();
     let mut outcome = work(stack)?;
     let each = |value: f64| value / outcome.operations;
@@ -37,6 +38,6 @@ fn lived(stack: &mut Stack, scale: Scale, work: impl FnOnce(&mut Stack) -> Resul
     }
     outcome.figures.truncate(1);
     outcome.figures.extend(figures);
-    inbound::work_off(stack, scale)?;
+    inbound::work_off(stack, user, scale)?;
     Ok(outcome)
 }
