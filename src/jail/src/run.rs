@@ -49,17 +49,12 @@ impl Process {
 
     /// Takes the inherited descriptor of this name. It is an error when there is none.
     pub fn listener(&mut self, name: &str) -> Result<OwnedFd, Error> {
-        self.optional_listener(name).ok_or_else(|| Error::Environment(format!("no descriptor named {name} was handed over")))
+        self.descriptor(name).ok_or_else(|| Error::Environment(format!("no descriptor named {name} was handed over")))
     }
 
-    /// Takes the inherited descriptor of this name, if there is one.
-    pub fn optional_listener(&mut self, name: &str) -> Option<OwnedFd> {
+    /// Takes the inherited descriptor of this name, if there is one: a listening socket, or one that was connected for us.
+    pub fn descriptor(&mut self, name: &str) -> Option<OwnedFd> {
         self.inherited.fd(name)
-    }
-
-    /// Takes the socket that was connected to this edge for us, if there is one.
-    pub fn connection(&mut self, edge: &str) -> Option<OwnedFd> {
-        self.inherited.fd(edge)
     }
 
     /// Where the listening socket of another process's edge is.

@@ -1,8 +1,8 @@
 //! The speed of Postern beside Postfix and Dovecot: the same job, the same promises, the same machine, in turns.
 //!
 //! `cargo xtask bench` builds the releases and starts this. Every case runs A B A B; a run counts only when what came out is right:
-//! every message that was accepted is in its mailbox, every answer has the rows and bytes that it must have. CPU time is that of all
-//! server processes together, from their cgroup. Every confinement is on.
+//! every message that was accepted is where mail is kept, once and whole; every answer has the rows and bytes that it must have. CPU time is
+//! that of all server processes together, from their cgroup. Every confinement of `postern up` is on; those of the units are not.
 
 mod case;
 mod cases;

@@ -143,7 +143,7 @@ pub(crate) struct Work {
     pub(crate) cpu_ms: f64,
     /// How often one of its threads slept and was woken.
     pub(crate) wakes: u64,
-    /// System calls that read or write files or pipes; those on sockets are not counted by the kernel.
+    /// Calls of read(2) and write(2) and their kin, of sockets too; what goes through recvmsg(2) and sendmsg(2) is not counted by the kernel.
     pub(crate) reads_and_writes: u64,
 }
 

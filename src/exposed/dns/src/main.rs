@@ -38,7 +38,7 @@ fn ports(config: &Config) -> Vec<u16> {
 }
 
 fn start(mut process: Process) -> Result<impl Future<Output = Result<(), Failure>>, Failure> {
-    let (send, for_scan) = (process.connection(SendNames::NAME), process.listener(DnsForScan::NAME)?);
+    let (send, for_scan) = (process.descriptor(SendNames::NAME), process.listener(DnsForScan::NAME)?);
     let dns = process.config.dns.clone();
     let anchors = anchors(dns.trust_anchor.as_deref()).map_err(|e| format!("dns.trust_anchor: {e}"))?;
     let resolver = match &dns.resolver {
@@ -62,7 +62,7 @@ fn start(mut process: Process) -> Result<impl Future<Output = Result<(), Failure
 }
 
 /// Answers send until it has gone. This process cannot connect to another: it makes no local socket. So it ends then, and is connected to the
-/// next one when it is started again. Scan notices nothing, since it repeats its questions.
+/// next one when it is started again. Scan repeats once what was cut off.
 async fn answer_send(socket: Option<OwnedFd>, resolver: Arc<Resolver<Network>>) {
     let started = Instant::now();
     let ended = match socket {

@@ -39,7 +39,7 @@ pub(crate) fn start(mut process: Process) -> Result<impl Future<Output = Result<
     let per_peer = usize::try_from(process.config.limits.connections_per_peer).unwrap_or(usize::MAX);
     let listeners: Vec<(OwnedFd, bool)> = [("imaps", true), ("imap", false), ("connection", true)]
         .into_iter()
-        .filter_map(|(name, tls)| Some((process.optional_listener(name)?, tls)))
+        .filter_map(|(name, tls)| Some((process.descriptor(name)?, tls)))
         .collect();
     if listeners.is_empty() {
         return Err("no listener named imaps or imap was handed over".into());

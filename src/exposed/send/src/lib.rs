@@ -4,8 +4,9 @@
 //! SECURITY. Talks to whatever hosts the DNS names for a destination: their replies, their certificates, and MTA-STS policies over
 //! HTTPS are hostile input. Holds one message for each lease while it lasts, and the passwords of smarthosts; no key, no mailbox, no
 //! state. Can ask `dns`, which is connected to it, and nobody else: it makes no local socket. Connects by TCP to ports 25 and 443 and those
-//! of declared smarthosts, and accepts no TCP connection. A corrupted peer can at most own this process: it then sees and changes the mail that leaves meanwhile, learns the
-//! smarthosts' passwords, and can say of mail that it was delivered. It reads no stored mail, and signs nothing.
+//! of declared smarthosts, and accepts no TCP connection. A corrupted peer can at most own this process: it then sees and changes the mail
+//! that leaves meanwhile, learns the smarthosts' passwords, and can say of mail that it was delivered. It reads no stored mail, and signs
+//! nothing.
 //!
 //! Invariants:
 //!

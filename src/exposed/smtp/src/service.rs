@@ -93,7 +93,7 @@ pub(crate) fn start(mut process: Process, role: Role) -> Result<impl Future<Outp
         Role::Mx => &[("mx", false)],
         Role::Submission => &[("submissions", true), ("submission", false)],
     };
-    let listeners: Vec<(OwnedFd, bool)> = names.iter().filter_map(|(name, tls)| Some((process.optional_listener(name)?, *tls))).collect();
+    let listeners: Vec<(OwnedFd, bool)> = names.iter().filter_map(|(name, tls)| Some((process.descriptor(name)?, *tls))).collect();
     if listeners.is_empty() {
         return Err("no listener was handed over".into());
     }
