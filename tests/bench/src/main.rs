@@ -40,7 +40,7 @@ struct Options {
     #[arg(long)]
     large: bool,
     /// How often each case runs on each server [default: 3, with --quick 1].
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// Write the figures as JSON, too.
     #[arg(long)]
@@ -69,15 +69,16 @@ fn main() -> Result<(), Failure> {
     }
     let options = Options::parse();
     let mut out = std::io::stdout().lock();
-    let cases = wanted(&options.cases);
+    let cases = wanted(&options.cases)?;
     if options.list {
         for case in cases {
             writeln!(out, "{}", case.name)?;
         }
         return Ok(());
     }
-    if cases.is_empty() {
-        return Err("no case has such a name; --list names them".into());
+    if let Some(path) = &options.json {
+        // Known before anything is measured; an earlier run's figures stay until there are others.
+        std::fs::OpenOptions::new().append(true).create(true).open(path).map_err(|e| format!("{}: {e}", path.display()))?;
     }
     raise_descriptors()?;
     std::fs::create_dir_all(&options.state)?;
@@ -116,15 +117,15 @@ fn main() -> Result<(), Failure> {
 }
 
 /// All, or those that are named; what names none wholly names those that begin with it.
-fn wanted(names: &[String]) -> Vec<case::Case> {
+fn wanted(names: &[String]) -> Result<Vec<case::Case>, Failure> {
     let all = cases::all();
-    let whole: Vec<&str> = all.iter().map(|c| c.name).filter(|c| names.iter().any(|n| n == c)).collect();
-    let is_wanted = |case: &case::Case| {
-        let begins = |n: &String| if whole.contains(&n.as_str()) { case.name == n } else { case.name.starts_with(n.as_str()) };
-        names.is_empty() || names.iter().any(begins)
-    };
-    let chosen: Vec<bool> = all.iter().map(is_wanted).collect();
-    all.into_iter().zip(chosen).filter_map(|(case, chosen)| chosen.then_some(case)).collect()
+    let whole = |name: &str| all.iter().any(|case| case.name == name);
+    let names_it = |name: &String, case: &str| if whole(name) { case == name } else { case.starts_with(name.as_str()) };
+    if let Some(unknown) = names.iter().find(|name| !all.iter().any(|case| names_it(name, case.name))) {
+        return Err(format!("no case is called {unknown:?} or begins so; --list names them").into());
+    }
+    let chosen: Vec<bool> = all.iter().map(|case| names.is_empty() || names.iter().any(|name| names_it(name, case.name))).collect();
+    Ok(all.into_iter().zip(chosen).filter_map(|(case, chosen)| chosen.then_some(case)).collect())
 }
 
 fn measure(case: &case::Case, stack: &mut Stack, scale: Scale) -> Result<Run, Failure> {

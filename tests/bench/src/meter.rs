@@ -17,6 +17,8 @@ use std::{
 const WATCHED: usize = 150;
 /// CPU seconds within one second below which a server counts as quiet.
 const QUIET: f64 = 0.03;
+/// For the last process of a server that was stopped to be gone.
+const LAST_ENDS: Duration = Duration::from_secs(5);
 
 /// A cgroup of its own for one server.
 #[derive(Debug)]
@@ -132,8 +134,11 @@ impl Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        // Fails while a process is left in it; the next boot removes it.
-        let _ = fs::remove_dir(&self.0);
+        // Fails while a process is left in it: Postfix and Dovecot end a little after they were told to.
+        let start = Instant::now();
+        while fs::remove_dir(&self.0).is_err() && start.elapsed() < LAST_ENDS {
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 

@@ -18,40 +18,75 @@ pub(crate) const PACKAGES: [&str; 10] = [
     "postern",
 ];
 
+/// What is answered without the servers.
+const HELP: [&str; 2] = ["--help", "-h"];
+
 pub(crate) fn release(root: &Path) -> Result<(), Failure> {
-    for package in PACKAGES {
-        note(&format!("xtask: building {package}"));
-        let mut command = cargo(root);
-        // mail-parser and mail-auth declare a newer rustc than they need.
-        command.args(["build", "--quiet", "--release", "--ignore-rust-version", "--package", package]);
-        run(&format!("building {package}"), &mut command)?;
-    }
-    Ok(())
+    PACKAGES.iter().try_for_each(|package| one(root, package))
+}
+
+fn one(root: &Path, package: &str) -> Result<(), Failure> {
+    note(&format!("xtask: building {package}"));
+    let mut command = cargo(root);
+    // mail-parser and mail-auth declare a newer rustc than they need.
+    command.args(["build", "--quiet", "--release", "--ignore-rust-version", "--package", package]);
+    run(&format!("building {package}"), &mut command)
+}
+
+/// Whether one of these options is among the arguments, with its value behind it or within it.
+fn asks(arguments: &[OsString], options: &[&str]) -> bool {
+    arguments.iter().any(|argument| {
+        let argument = argument.to_string_lossy();
+        options.iter().any(|option| argument.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+    })
 }
 
 pub(crate) fn up(root: &Path, arguments: &[OsString]) -> Result<(), Failure> {
-    let asks = |names: &[&str]| arguments.iter().any(|a| names.iter().any(|name| a.to_string_lossy().starts_with(name)));
-    release(root)?;
     let postern = target(root).join("release/postern");
     let mut command = Command::new(&postern);
     command.arg("up").args(arguments);
-    if !asks(&["--state"]) {
-        command.arg("--state").arg(target(root).join("up"));
+    if asks(arguments, &HELP) {
+        one(root, "postern")?;
+    } else {
+        release(root)?;
+        if !asks(arguments, &["--state"]) {
+            command.arg("--state").arg(target(root).join("up"));
+        }
     }
     // Takes this process's place, so that signals reach it. Returns only if it cannot.
     Err(format!("{}: {}", postern.display(), command.exec()))
 }
 
 pub(crate) fn bench(root: &Path, arguments: &[OsString]) -> Result<(), Failure> {
-    release(root)?;
-    let mut build = cargo(root);
-    build.args(["build", "--quiet", "--release", "--ignore-rust-version", "--package", "bench"]);
-    run("building bench", &mut build)?;
-    if arguments.iter().any(|a| a.to_string_lossy().starts_with("--against")) {
-        packages::install_peer();
-    }
     let releases = target(root).join("release");
     let mut command = Command::new(releases.join("bench"));
-    command.current_dir(root).arg("--bin").arg(&releases).arg("--state").arg(target(root).join("bench")).args(arguments);
-    run("bench", &mut command)
+    command.current_dir(root);
+    if asks(arguments, &HELP) || asks(arguments, &["--list"]) {
+        one(root, "bench")?;
+    } else {
+        release(root)?;
+        one(root, "bench")?;
+        if asks(arguments, &["--against"]) {
+            packages::install_peer();
+        }
+        if !asks(arguments, &["--bin"]) {
+            command.arg("--bin").arg(&releases);
+        }
+        if !asks(arguments, &["--state"]) {
+            command.arg("--state").arg(target(root).join("bench"));
+        }
+    }
+    run("bench", command.args(arguments))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_is_seen_with_its_value_behind_it_or_within_it() {
+        let given = |arguments: &[&str]| asks(&arguments.iter().map(OsString::from).collect::<Vec<_>>(), &["--state"]);
+        assert!(given(&["--json", "--state", "x"]) && given(&["--state=x"]));
+        assert!(!given(&[]) && !given(&["--stateless"]) && !given(&["state"]));
+    }
 }

@@ -35,8 +35,12 @@ pub(super) fn cases() -> Vec<Case> {
         ("inbound-1", ONE),
         ("inbound-10", TEN),
         ("inbound-50", Inbound { sessions: 50, ..TEN }),
+        ("inbound-1-1000-mailboxes", Inbound { mailboxes: 1_000, ..ONE }),
         ("inbound-10-1000-mailboxes", Inbound { mailboxes: 1_000, ..TEN }),
+        ("inbound-50-1000-mailboxes", Inbound { sessions: 50, mailboxes: 1_000, ..TEN }),
+        ("inbound-1-new-connections", Inbound { connection_per_message: true, ..ONE }),
         ("inbound-10-new-connections", Inbound { sessions: 10, connection_per_message: true, ..ONE }),
+        ("inbound-50-new-connections", Inbound { sessions: 50, connection_per_message: true, ..ONE }),
         ("inbound-1-mib", Inbound { messages: 200, size: 1024 * KIB, attachment: true, ..ONE }),
         ("inbound-10-mib", Inbound { messages: 400, size: 1024 * KIB, attachment: true, ..TEN }),
         // All of it text, and so all of it indexed.
