@@ -81,7 +81,9 @@ in
     client.fail("swaks --server server --from stranger@example.net --to bob@elsewhere.example")
 
     for service in services:
-        server.succeed(f"systemd-analyze security --threshold=10 postern-{service}.service")
+        # In tenths: what SECURITY.md says.
+        threshold = 8 if service in ("send", "dns") else 1
+        server.succeed(f"systemd-analyze security --threshold={threshold} postern-{service}.service")
         pid = server.succeed(f"systemctl show --property=MainPID --value postern-{service}.service").strip()
         server.succeed(f"grep -q '^CapBnd:.0000000000000000$' /proc/{pid}/status")
         server.succeed(f"grep -q '^Seccomp:.2$' /proc/{pid}/status")

@@ -6,6 +6,7 @@ use rustix::io::FdFlags;
 use std::{
     collections::BTreeMap,
     env, fs,
+    net::SocketAddr,
     os::fd::{FromRawFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
 };
@@ -100,6 +101,20 @@ fn listen_fds() -> Result<Vec<(String, OwnedFd)>, Error> {
     Ok(fds)
 }
 
+/// PID 1 keeps listening sockets over restarts, and hands over what they have become. Who was taken over and could connect can have
+/// disconnected a TCP socket, after which it listens no more, but is still bound to its port: it shall end there.
+fn listen_again(fd: &OwnedFd) {
+    use rustix::net::{SocketType, getpeername, getsockname, listen, sockopt};
+    let is_tcp = sockopt::socket_type(fd).is_ok_and(|kind| kind == SocketType::STREAM)
+        && getsockname(fd).is_ok_and(|own| SocketAddr::try_from(own).is_ok_and(|own| own.port() != 0));
+    if is_tcp && sockopt::socket_acceptconn(fd) == Ok(false) && getpeername(fd).is_err() {
+        match listen(fd, libc::SOMAXCONN) {
+            Ok(()) => tracing::error!("a socket that was handed over did not listen any more: whoever had it before has shut it"),
+            Err(error) => tracing::error!(%error, "a socket that was handed over does not listen"),
+        }
+    }
+}
+
 /// Reads one credential; none when it was not given.
 pub(crate) fn credential(dir: &Path, name: &str) -> Result<Option<Secret>, Error> {
     // Names are ours or made from configured addresses; a path separator never belongs in one.
@@ -150,7 +165,47 @@ impl Inherited {
         Some(self.fds.swap_remove(at).1)
     }
 
+    /// See [`listen_again`].
+    pub(crate) fn listen_again(&self) {
+        self.fds.iter().for_each(|(_, fd)| listen_again(fd));
+    }
+
     pub(crate) fn config(&self) -> Result<Config, Error> {
         config(&self.credentials_dir)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
+
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn a_socket_that_was_disconnected_listens_again() {
+        // Bound to a port by its number, as those of PID 1 are: only then does it stay bound.
+        let listener = std::iter::repeat_with(|| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
+            .find_map(|free| TcpListener::bind(free).ok())
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        let fd = OwnedFd::from(listener);
+        rustix::net::connect_unspec(&fd).unwrap();
+        assert!(TcpStream::connect(address).is_err());
+        listen_again(&fd);
+        let client = TcpStream::connect(address).unwrap();
+        let (_, peer) = TcpListener::from(fd).accept().unwrap();
+        assert_eq!(peer, client.local_addr().unwrap());
+    }
+
+    #[test]
+    fn what_listens_or_is_connected_stays_as_it_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = OwnedFd::from(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        for fd in [&client, &OwnedFd::from(listener.try_clone().unwrap())] {
+            listen_again(fd);
+        }
+        assert_eq!(rustix::net::sockopt::socket_acceptconn(&client), Ok(false));
+        assert!(listener.accept().is_ok());
     }
 }

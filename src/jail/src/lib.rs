@@ -108,6 +108,7 @@ where
 pub fn confine(profile: &Profile) -> Result<Process, Error> {
     let mut inherited = inherit::take(profile)?;
     log::start(profile.name, inherited.fd(inherit::JOURNAL));
+    inherited.listen_again();
     let config = inherited.config()?;
     if profile.kind == Kind::Vault {
         run::abort_on_panic();
@@ -130,4 +131,49 @@ pub fn confine(profile: &Profile) -> Result<Process, Error> {
     seccomp::install(profile.class)?;
     tracing::info!(landlock, seccomp = ?profile.class, kind = ?profile.kind, no_new_privs = true, capabilities = 0, "confined");
     Ok(Process::new(*profile, config, inherited, notifier))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is its report")]
+
+    use super::*;
+    use std::{
+        fs,
+        os::unix::process::ExitStatusExt,
+        process::{Command, ExitStatus},
+    };
+
+    /// Names the kind of the process that the ignored test below becomes.
+    const KIND: &str = "POSTERN_TEST_KIND";
+
+    /// A process of this kind, with what PID 1 would give it, one of whose threads panics.
+    fn panics(kind: Kind) -> ExitStatus {
+        let dir = tempfile::tempdir().unwrap();
+        // The sandbox of the machine that runs the tests may be weaker than what Postern asks of a server.
+        fs::write(dir.path().join("postern.toml"), "hostname = \"mail.jail.test\"\nallow_weak_sandbox = true\n").unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "tests::a_process_panics", "--ignored", "--quiet"]).env(KIND, format!("{kind:?}"));
+        command.env("CREDENTIALS_DIRECTORY", dir.path()).env("STATE_DIRECTORY", dir.path()).env_remove("NOTIFY_SOCKET");
+        command.output().unwrap().status
+    }
+
+    /// A vault's invariants may be broken after a panic; a front end loses one session.
+    #[test]
+    fn a_panic_ends_a_vault_and_nobody_else() {
+        assert_eq!(panics(Kind::Vault).signal(), Some(libc::SIGABRT));
+        assert!(panics(Kind::Exposed).success());
+    }
+
+    #[test]
+    #[ignore = "is run by another test, in a process that it may end"]
+    fn a_process_panics() {
+        let (kind, class) = match std::env::var(KIND).unwrap().as_str() {
+            "Vault" => (Kind::Vault, Class::Keeper),
+            _ => (Kind::Exposed, Class::Session),
+        };
+        let profile = Profile { name: "test", kind, class, state: true, read: |_| Vec::new(), connect: nowhere, workers: 1 };
+        let _process = confine(&profile).unwrap();
+        assert!(std::thread::spawn(|| panic!("in one of its threads")).join().is_err());
+    }
 }

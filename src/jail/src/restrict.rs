@@ -81,12 +81,9 @@ pub(crate) fn landlock(profile: &Profile, config: &Config, inherited: &Inherited
         created = allow(created, state, AccessFs::from_all(REQUIRED) & !exec())?;
     }
     created = allow(created, &inherited.credentials_dir, read())?;
-    for path in (profile.read)(config) {
-        // A file that is not there yet cannot be allowed; its directory can.
-        let path = if path.exists() { path } else { path.parent().map(Path::to_owned).unwrap_or(path) };
-        if path.exists() {
-            created = allow(created, &path, read())?;
-        }
+    // What is not there cannot be allowed, and what stands beside it is not to be: it is read after the next start.
+    for path in (profile.read)(config).iter().filter(|path| path.exists()) {
+        created = allow(created, path, read())?;
     }
     if profile.class.is_client() {
         for port in (profile.connect)(config) {
@@ -120,4 +117,59 @@ fn allow(ruleset: landlock::RulesetCreated, path: &Path, access: BitFlags<Access
     let fd = PathFd::new(path).map_err(|e| Error::Environment(format!("{}: {e}", path.display())))?;
     let access = if path.is_dir() { access } else { access & AccessFs::from_file(REQUIRED) };
     ruleset.add_rule(PathBeneath::new(fd, access)).map_err(|e| Error::Weak(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is its report")]
+
+    use super::*;
+    use crate::{Class, Kind, nowhere};
+    use std::{env, fs, path::PathBuf};
+
+    /// A directory with the file of the first name, in which those of both names may be read.
+    const PLACE: &str = "POSTERN_TEST_PLACE";
+
+    fn named(_: &Config) -> Vec<PathBuf> {
+        let place = PathBuf::from(env::var_os(PLACE).unwrap());
+        vec![place.join("named"), place.join("absent")]
+    }
+
+    /// What is named and not there opens nothing else: not the directory in which it could be.
+    #[test]
+    fn a_file_that_is_not_there_opens_no_directory() {
+        let place = tempfile::tempdir().unwrap();
+        for name in ["named", "beside"] {
+            fs::write(place.path().join(name), name).unwrap();
+        }
+        fs::create_dir(place.path().join("credentials")).unwrap();
+        let output = std::process::Command::new(env::current_exe().unwrap())
+            .args(["--exact", "restrict::tests::shut_in", "--ignored", "--quiet", "--nocapture"])
+            .env(PLACE, place.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        match said.lines().find_map(|line| line.strip_prefix("weak: ")) {
+            Some(reason) => test_support::skip(reason),
+            None => assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr)),
+        }
+    }
+
+    #[test]
+    #[ignore = "is run by another test, in a process of its own"]
+    fn shut_in() {
+        let place = PathBuf::from(env::var_os(PLACE).unwrap());
+        let profile =
+            Profile { name: "test", kind: Kind::Exposed, class: Class::Reader, state: false, read: named, connect: nowhere, workers: 1 };
+        let config = Config::parse("hostname = \"mail.jail.test\"").unwrap();
+        let inherited =
+            Inherited { fds: Vec::new(), state: None, edges: place.clone(), credentials_dir: place.join("credentials"), boot: None };
+        if let Err(error) = landlock(&profile, &config, &inherited) {
+            println!("weak: {error}");
+            return;
+        }
+        assert_eq!(fs::read_to_string(place.join("named")).unwrap(), "named");
+        assert_eq!(fs::read_to_string(place.join("beside")).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(fs::read_dir(&place).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    }
 }

@@ -84,14 +84,19 @@ const ALWAYS: &[c_long] = &[
     libc::SYS_recvmsg,
     libc::SYS_recvfrom,
     libc::SYS_accept4,
-    libc::SYS_shutdown,
     libc::SYS_getsockname,
     libc::SYS_getpeername,
     libc::SYS_getsockopt,
-    libc::SYS_fcntl,
     libc::SYS_dup,
     libc::SYS_memfd_create,
 ];
+
+/// Of fcntl(2). Not F_SETOWN and F_SETSIG, by which the kernel sends a signal of one's choice to a process of one's choice.
+const DESCRIPTOR_COMMANDS: &[i32] =
+    &[libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL, libc::F_DUPFD_CLOEXEC, libc::F_ADD_SEALS, libc::F_GET_SEALS];
+
+/// Of fcntl(2), for SQLite.
+const LOCKS: &[i32] = &[libc::F_GETLK, libc::F_SETLK, libc::F_SETLKW];
 
 #[cfg(target_arch = "x86_64")]
 const ALWAYS_ARCH: &[c_long] = &[libc::SYS_epoll_wait, libc::SYS_poll];
@@ -245,6 +250,12 @@ fn conditional(class: Class) -> Result<Rules, Error> {
     }
     // ioctl_fionbio and nothing else.
     add(libc::SYS_ioctl, vec![is(1, Op::Eq, libc::FIONBIO)?])?;
+    // What is sent ends. Nothing else: a listening socket belongs to PID 1 too, and would be shut for whoever starts next.
+    add(libc::SYS_shutdown, vec![is(1, Op::Eq, libc::SHUT_WR as u64)?])?;
+    let locks: &[i32] = if matches!(class, Class::Files | Class::Keeper) { LOCKS } else { &[] };
+    for command in DESCRIPTOR_COMMANDS.iter().chain(locks) {
+        add(libc::SYS_fcntl, vec![is(1, Op::Eq, *command as u64)?])?;
+    }
     add(libc::SYS_sendmsg, vec![is(2, Op::MaskedEq(MSG_FASTOPEN), 0)?])?;
     add(libc::SYS_sendto, vec![is(3, Op::MaskedEq(MSG_FASTOPEN), 0)?])?;
     let unix = |add: &mut dyn FnMut(c_long, Vec<SeccompCondition>) -> Result<(), Error>, call, kind: i32| {
@@ -305,54 +316,75 @@ fn fail(error: impl std::fmt::Display) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is its report")]
 
     use super::*;
     use std::{
         net::TcpListener,
-        os::unix::process::ExitStatusExt,
+        os::unix::{net::UnixStream, process::ExitStatusExt},
         process::{Command, ExitStatus},
         time::Duration,
     };
 
-    /// Runs one of the ignored tests below in a process of its own.
-    fn run(name: &str) -> ExitStatus {
-        let name = format!("seccomp::tests::{name}");
-        Command::new(std::env::current_exe().unwrap()).args(["--exact", &name, "--ignored", "--quiet"]).output().unwrap().status
+    /// Names what the ignored test below does.
+    const ACT: &str = "POSTERN_TEST_ACT";
+    /// fcntl(2), not among libc's.
+    const F_SETSIG: i32 = 10;
+
+    /// Does something in a process of its own.
+    fn run(act: &str) -> ExitStatus {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "seccomp::tests::act", "--ignored", "--quiet"]).env(ACT, act).output().unwrap().status
+    }
+
+    fn assert_death(acts: &[&str]) {
+        for act in acts {
+            assert_eq!(run(act).signal(), Some(libc::SIGSYS), "{act}");
+        }
     }
 
     /// A socket that lingers makes its last close wait for a stranger: whoever is sent one on an edge would stand still.
     #[test]
     fn no_socket_can_be_made_to_linger() {
-        assert!(run("session_keeps_alive").success());
-        for class in ["session_lingers", "client_lingers"] {
-            assert_eq!(run(class).signal(), Some(libc::SIGSYS), "{class}");
+        assert!(run("session keeps alive").success());
+        assert_death(&["session lingers", "client lingers"]);
+    }
+
+    /// A listening socket stays open for whoever starts next, and the kernel sends no signal for us.
+    #[test]
+    fn no_socket_is_shut_and_nobody_made_its_owner() {
+        for act in ["session finishes", "keeper locks"] {
+            assert!(run(act).success(), "{act}");
         }
+        assert_death(&["session shuts", "session owns", "session chooses a signal", "session locks"]);
     }
 
     #[test]
-    #[ignore = "is run by another test, in a process that it may end"]
-    fn session_keeps_alive() {
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        install(Class::Session).unwrap();
-        rustix::net::sockopt::set_socket_keepalive(&socket, true).unwrap();
-    }
-
-    #[test]
-    #[ignore = "is run by another test, in a process that it may end"]
-    fn session_lingers() {
-        linger(Class::Session);
-    }
-
-    #[test]
-    #[ignore = "is run by another test, in a process that it may end"]
-    fn client_lingers() {
-        linger(Class::Client);
-    }
-
-    fn linger(class: Class) {
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    #[ignore = "is run by other tests, in a process that it may end"]
+    fn act() {
+        let act = std::env::var(ACT).unwrap();
+        let class = if act.starts_with("session") {
+            Class::Session
+        } else if act.starts_with("keeper") {
+            Class::Keeper
+        } else {
+            Class::Client
+        };
+        let (listener, (one, _other)) = (TcpListener::bind("127.0.0.1:0").unwrap(), UnixStream::pair().unwrap());
         install(class).unwrap();
-        rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::from_secs(60))).unwrap();
+        let shut = |how| rustix::net::shutdown(&one, how).unwrap();
+        // What the kernel makes of it does not matter here.
+        // SAFETY: the descriptor is standard input, and the argument is a null pointer or the number 0: nothing is written to.
+        let fcntl = |command| _ = unsafe { libc::fcntl(0, command, 0) };
+        match act.split_once(' ').unwrap().1 {
+            "keeps alive" => rustix::net::sockopt::set_socket_keepalive(&listener, true).unwrap(),
+            "lingers" => rustix::net::sockopt::set_socket_linger(&listener, Some(Duration::from_secs(60))).unwrap(),
+            "finishes" => shut(rustix::net::Shutdown::Write),
+            "shuts" => shut(rustix::net::Shutdown::Both),
+            "owns" => fcntl(libc::F_SETOWN),
+            "chooses a signal" => fcntl(F_SETSIG),
+            "locks" => fcntl(libc::F_SETLK),
+            other => panic!("{other}"),
+        }
     }
 }

@@ -173,7 +173,7 @@ async fn take_in<E: Edge>(listener: Listener, current: watch::Sender<Option<Arc<
         if let Some(previous) = current.send_replace(next) {
             previous.die();
             // Its server hears of it even where it is not the one that has ended it.
-            let _ = previous.conn.shutdown();
+            let _ = previous.conn.finish();
         }
     }
 }

@@ -79,8 +79,9 @@ impl Conn {
         poll(&mut socket, Some(&now)).is_err() || socket.iter().any(|s| s.revents().intersects(PollFlags::HUP | PollFlags::ERR))
     }
 
-    pub(crate) fn shutdown(&self) -> io::Result<()> {
-        Ok(rustix::net::shutdown(self.0.get_ref(), rustix::net::Shutdown::Both)?)
+    /// The other end reads what was sent, and then the end, whoever still holds this one.
+    pub(crate) fn finish(&self) -> io::Result<()> {
+        Ok(rustix::net::shutdown(self.0.get_ref(), rustix::net::Shutdown::Write)?)
     }
 
     /// Sends our hello and checks the peer's.

@@ -12,7 +12,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
-use tokio::{sync::Semaphore, task::AbortHandle};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::AbortHandle,
+};
 
 /// Time a new connection has to say hello.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
@@ -104,9 +107,13 @@ pub async fn serve_given<E: Edge, S: Service<E>>(socket: OwnedFd, service: Arc<S
 }
 
 async fn serve_greeted<E: Edge, S: Service<E>>(conn: Conn, service: Arc<S>) -> Result<(), Error> {
-    let shared = Arc::new(Connection { conn, running: Mutex::new(HashMap::new()) });
+    let shared = Arc::new(Connection { conn, running: Mutex::new(HashMap::new()), broken: Notify::new() });
     let slots = Arc::new(Semaphore::new(IN_FLIGHT));
-    let result = read_requests(&shared, &slots, &service).await;
+    let result = tokio::select! {
+        biased;
+        () = shared.broken.notified() => Err(Error::Closed),
+        result = read_requests(&shared, &slots, &service) => result,
+    };
     // Answers of a broken connection have nowhere to go.
     for (_, task) in shared.running().drain() {
         task.abort();
@@ -118,6 +125,8 @@ async fn serve_greeted<E: Edge, S: Service<E>>(conn: Conn, service: Arc<S>) -> R
 struct Connection {
     conn: Conn,
     running: Mutex<HashMap<u32, AbortHandle>>,
+    /// No more is read, and no other answer given. Not shutdown(2), which the filter allows for sending alone.
+    broken: Notify,
 }
 
 impl Connection {
@@ -162,7 +171,7 @@ async fn answer<E: Edge>(shared: &Connection, id: u32, result: Result<Reply<E>, 
         Err(e) => {
             tracing::warn!(edge = E::NAME, error = %e, "request refused");
             if matches!(e, Error::Malformed(_)) {
-                shared.conn.close();
+                shared.broken.notify_one();
                 return;
             }
             shared.conn.send::<E, ()>(Kind::Refused, id, &(), &[]).await
@@ -172,6 +181,6 @@ async fn answer<E: Edge>(shared: &Connection, id: u32, result: Result<Reply<E>, 
         if matches!(e, Error::TooLarge) {
             tracing::error!(edge = E::NAME, "an answer did not fit the edge");
         }
-        shared.conn.close();
+        shared.broken.notify_one();
     }
 }

@@ -1,7 +1,6 @@
 use crate::{Conn, Edge, Error, client::borrow, frame::Kind, server::Reply};
 use std::{
     collections::VecDeque,
-    io,
     marker::PhantomData,
     os::fd::{BorrowedFd, OwnedFd},
     time::Duration,
@@ -178,12 +177,5 @@ impl<E: Edge> Served<E> {
     /// Sends an event; waits while the client is slow.
     pub async fn event(&self, event: &E::Event) -> Result<(), Error> {
         self.conn.send::<E, _>(Kind::Event, 0, &FromServerRef::<E>::Event(event), &[]).await
-    }
-}
-
-impl Conn {
-    /// Ends the connection for both sides, whoever still holds it.
-    pub(crate) fn close(&self) {
-        let _: io::Result<()> = self.shutdown();
     }
 }
