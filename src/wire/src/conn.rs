@@ -197,7 +197,16 @@ impl Outgoing {
         if body.len() > E::MAX_BODY || fds.len() > E::MAX_FDS {
             return Err(Error::TooLarge);
         }
-        let memfd = if body.len() > MAX_INLINE { Some(MessageWriter::sealed(&std::mem::take(&mut body))?) } else { None };
+        let memfd = if body.len() > MAX_INLINE {
+            let mut body = std::mem::take(&mut body);
+            let sealed = MessageWriter::sealed(&body);
+            if E::SECRET {
+                body.zeroize();
+            }
+            Some(sealed?)
+        } else {
+            None
+        };
         Ok(Self { header: Header { kind, id, in_memfd: memfd.is_some() }.to_bytes(), body, memfd, secret: E::SECRET })
     }
 
@@ -248,7 +257,12 @@ fn open<E: Edge, T: DeserializeOwned>(datagram: &[u8], mut fds: Vec<OwnedFd>) ->
             return Err(Error::Malformed("no body"));
         }
         let sealed = SealedMessage::from_fd(fds.remove(0), E::MAX_BODY as u64).map_err(|_| Error::Malformed("body is not sealed"))?;
-        Some(frame::decode(&sealed.read_all()?)?)
+        let mut body = sealed.read_all()?;
+        let decoded = frame::decode(&body);
+        if E::SECRET {
+            body.zeroize();
+        }
+        Some(decoded?)
     } else if matches!(header.kind, Kind::Cancel | Kind::Refused) {
         if !inline.is_empty() {
             return Err(Error::Malformed("a body where none may be"));

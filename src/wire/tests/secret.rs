@@ -1,6 +1,7 @@
 //! What carries a password leaves no copy of it behind. Alone in its process, whose whole memory it searches.
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
+use serde_bytes::ByteBuf;
 use std::{fs::File, os::fd::OwnedFd, os::unix::fs::FileExt, sync::Arc};
 use wire::{Conn, Edge, Error, Reply, Secret, Served, Service, Session, edge::Never, serve_connection};
 
@@ -9,10 +10,11 @@ struct Login;
 
 impl Edge for Login {
     const NAME: &'static str = "login";
-    const MAX_BODY: usize = 4096;
+    const MAX_BODY: usize = 1024 * 1024;
     const MAX_FDS: usize = 0;
     const SECRET: bool = true;
-    type Request = Secret;
+    /// The password, and what makes the frame so long that it goes in a memory file.
+    type Request = (Secret, ByteBuf);
     type Response = u32;
     type Event = Never;
 }
@@ -20,6 +22,10 @@ impl Edge for Login {
 /// The password, as it must not be anywhere: each byte inverted.
 fn inverted() -> Vec<u8> {
     (0..40u8).map(|n| n.wrapping_mul(37) ^ 0x5a).collect()
+}
+
+fn request(padding: usize) -> (Secret, ByteBuf) {
+    (password(), ByteBuf::from(vec![0; padding]))
 }
 
 fn password() -> Secret {
@@ -49,7 +55,7 @@ fn copies() -> usize {
 struct Checks;
 
 impl Service<Login> for Checks {
-    async fn call(&self, request: Secret, _fds: Vec<OwnedFd>) -> Result<Reply<Login>, Error> {
+    async fn call(&self, (request, _): (Secret, ByteBuf), _fds: Vec<OwnedFd>) -> Result<Reply<Login>, Error> {
         Ok(Reply::new(request.iter().map(|byte| u32::from(*byte)).sum()))
     }
 }
@@ -61,34 +67,38 @@ fn no_password_stays_in_memory_after_it_was_sent_and_received() {
     drop(kept);
     assert_eq!(copies(), 0, "of a dropped password");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        // As auth takes it, and as a session would.
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("sock");
-        let listener = rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::SEQPACKET, None).unwrap();
-        rustix::net::bind(&listener, &rustix::net::SocketAddrUnix::new(&path).unwrap()).unwrap();
-        rustix::net::listen(&listener, 1).unwrap();
-        let client = wire::Client::<Login>::new(&path);
-        let server = async {
-            let accepted = rustix::net::accept(&listener).unwrap();
-            serve_connection::<Login, _>(Conn::new(accepted).unwrap(), Arc::new(Checks)).await
-        };
-        let asking = async {
-            let request = password();
-            client.call(&request, &[]).await.unwrap()
-        };
-        tokio::select! {
-            // The client connects first: accepting blocks.
-            biased;
-            _ = asking => {}
-            ended = server => ended.unwrap(),
-        }
-        let (ours, theirs) = Conn::pair().unwrap();
-        let (session, served) = tokio::join!(Session::<Login>::new(ours), Served::<Login>::new(theirs, Login::PATIENCE));
-        let (mut session, served) = (session.unwrap(), served.unwrap());
-        let request = password();
-        session.start(&request, &[]).await.unwrap();
-        drop(served.request().await.unwrap());
-    });
-    assert_eq!(copies(), 0, "of a password that was sent");
+    for padding in [0, 256 * 1024] {
+        runtime.block_on(sent_and_received(padding));
+        assert_eq!(copies(), 0, "of a password that was sent beside {padding} bytes");
+    }
+}
+
+async fn sent_and_received(padding: usize) {
+    // As auth takes it, and as a session would.
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("sock");
+    let listener = rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::SEQPACKET, None).unwrap();
+    rustix::net::bind(&listener, &rustix::net::SocketAddrUnix::new(&path).unwrap()).unwrap();
+    rustix::net::listen(&listener, 1).unwrap();
+    let client = wire::Client::<Login>::new(&path);
+    let server = async {
+        let accepted = rustix::net::accept(&listener).unwrap();
+        serve_connection::<Login, _>(Conn::new(accepted).unwrap(), Arc::new(Checks)).await
+    };
+    let asking = async {
+        let request = request(padding);
+        client.call(&request, &[]).await.unwrap()
+    };
+    tokio::select! {
+        // The client connects first: accepting blocks.
+        biased;
+        _ = asking => {}
+        ended = server => ended.unwrap(),
+    }
+    let (ours, theirs) = Conn::pair().unwrap();
+    let (session, served) = tokio::join!(Session::<Login>::new(ours), Served::<Login>::new(theirs, Login::PATIENCE));
+    let (mut session, served) = (session.unwrap(), served.unwrap());
+    let request = request(padding);
+    session.start(&request, &[]).await.unwrap();
+    drop(served.request().await.unwrap());
 }
