@@ -36,6 +36,8 @@ pub(crate) struct Received<T> {
     pub(crate) header: Header,
     pub(crate) body: Option<T>,
     pub(crate) fds: Vec<OwnedFd>,
+    /// Bytes of its encoded body.
+    pub(crate) size: u32,
 }
 
 thread_local! {
@@ -252,11 +254,13 @@ fn receive<E: Edge, T: DeserializeOwned>(from: BorrowedFd<'_>) -> io::Result<Res
 
 fn open<E: Edge, T: DeserializeOwned>(datagram: &[u8], mut fds: Vec<OwnedFd>) -> Result<Received<T>, Error> {
     let (header, inline) = Header::split(datagram)?;
+    let mut size = inline.len() as u64;
     let body = if header.in_memfd {
         if fds.is_empty() || !inline.is_empty() {
             return Err(Error::Malformed("no body"));
         }
         let sealed = SealedMessage::from_fd(fds.remove(0), E::MAX_BODY as u64).map_err(|_| Error::Malformed("body is not sealed"))?;
+        size = sealed.len();
         let mut body = sealed.read_all()?;
         let decoded = frame::decode(&body);
         if E::SECRET {
@@ -277,5 +281,5 @@ fn open<E: Edge, T: DeserializeOwned>(datagram: &[u8], mut fds: Vec<OwnedFd>) ->
     if fds.len() > E::MAX_FDS {
         return Err(Error::Malformed("too many descriptors"));
     }
-    Ok(Received { header, body, fds })
+    Ok(Received { header, body, fds, size: u32::try_from(size).unwrap_or(u32::MAX) })
 }

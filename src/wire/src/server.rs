@@ -20,7 +20,9 @@ use tokio::{
 /// Time a new connection has to say hello.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 /// Connections one edge serves at a time. Clients are our own processes: one or two each.
-const MAX_CONNECTIONS: usize = 256;
+const MAX_CONNECTIONS: usize = 32;
+/// KiB of encoded requests that one edge works on at a time, over all its connections; more wait, unread but for one each.
+const MAX_UNDER_WAY: u32 = 64 * 1024;
 
 /// An answer and the descriptors that travel with it.
 #[derive(Debug)]
@@ -74,13 +76,14 @@ impl Caller {
 pub async fn serve<E: Edge, S: Service<E>>(listener: OwnedFd, service: Arc<S>) -> io::Result<()> {
     let listener = Listener::new(listener)?;
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let room = room();
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else { return Ok(()) };
         let fd = listener.accept::<E>().await?;
-        let service = service.clone();
+        let (service, room) = (service.clone(), room.clone());
         tokio::spawn(async move {
             let result = match Conn::new(fd) {
-                Ok(conn) => serve_connection::<E, S>(conn, service).await,
+                Ok(conn) => serve_dialled::<E, S>(conn, service, room).await,
                 Err(e) => Err(e.into()),
             };
             match result {
@@ -92,10 +95,18 @@ pub async fn serve<E: Edge, S: Service<E>>(listener: OwnedFd, service: Arc<S>) -
     }
 }
 
+fn room() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(MAX_UNDER_WAY as usize))
+}
+
 /// Serves one connection until its peer closes it or breaks the protocol.
 pub async fn serve_connection<E: Edge, S: Service<E>>(conn: Conn, service: Arc<S>) -> Result<(), Error> {
+    serve_dialled(conn, service, room()).await
+}
+
+async fn serve_dialled<E: Edge, S: Service<E>>(conn: Conn, service: Arc<S>, room: Arc<Semaphore>) -> Result<(), Error> {
     tokio::time::timeout(HELLO_PATIENCE, conn.greet::<E>()).await.unwrap_or(Err(Error::Timeout))?;
-    serve_greeted(conn, service).await
+    serve_greeted(conn, service, room).await
 }
 
 /// As [`serve_connection`], for a client that listens ([`crate::Client::listening`]), on a socket that was connected to it for this process.
@@ -103,16 +114,16 @@ pub async fn serve_connection<E: Edge, S: Service<E>>(conn: Conn, service: Arc<S
 pub async fn serve_given<E: Edge, S: Service<E>>(socket: OwnedFd, service: Arc<S>) -> Result<(), Error> {
     let conn = Conn::new(socket)?;
     conn.greet::<E>().await?;
-    serve_greeted(conn, service).await
+    serve_greeted(conn, service, room()).await
 }
 
-async fn serve_greeted<E: Edge, S: Service<E>>(conn: Conn, service: Arc<S>) -> Result<(), Error> {
+async fn serve_greeted<E: Edge, S: Service<E>>(conn: Conn, service: Arc<S>, room: Arc<Semaphore>) -> Result<(), Error> {
     let shared = Arc::new(Connection { conn, running: Mutex::new(HashMap::new()), broken: Notify::new() });
     let slots = Arc::new(Semaphore::new(IN_FLIGHT));
     let result = tokio::select! {
         biased;
         () = shared.broken.notified() => Err(Error::Closed),
-        result = read_requests(&shared, &slots, &service) => result,
+        result = read_requests(&shared, &slots, &room, &service) => result,
     };
     // Answers of a broken connection have nowhere to go.
     for (_, task) in shared.running().drain() {
@@ -135,7 +146,12 @@ impl Connection {
     }
 }
 
-async fn read_requests<E: Edge, S: Service<E>>(shared: &Arc<Connection>, slots: &Arc<Semaphore>, service: &Arc<S>) -> Result<(), Error> {
+async fn read_requests<E: Edge, S: Service<E>>(
+    shared: &Arc<Connection>,
+    slots: &Arc<Semaphore>,
+    room: &Arc<Semaphore>,
+    service: &Arc<S>,
+) -> Result<(), Error> {
     loop {
         // Not reading is the back-pressure: the client's send blocks when its socket is full.
         let slot = slots.clone().acquire_owned().await.map_err(|_| Error::Closed)?;
@@ -151,6 +167,8 @@ async fn read_requests<E: Edge, S: Service<E>>(shared: &Arc<Connection>, slots: 
             }
             _ => return Err(Error::Malformed("not a request")),
         };
+        let kib = received.size.div_ceil(1024).clamp(1, MAX_UNDER_WAY);
+        let share = room.clone().acquire_many_owned(kib).await.map_err(|_| Error::Closed)?;
         let (own, service) = (shared.clone(), service.clone());
         let mut running = shared.running();
         if running.contains_key(&id) {
@@ -159,7 +177,7 @@ async fn read_requests<E: Edge, S: Service<E>>(shared: &Arc<Connection>, slots: 
         let task = tokio::spawn(CALLER.scope(Caller(Arc::downgrade(shared)), async move {
             answer::<E>(&own, id, service.call(request, received.fds).await).await;
             own.running().remove(&id);
-            drop(slot);
+            drop((slot, share));
         }));
         running.insert(id, task.abort_handle());
     }
