@@ -101,8 +101,8 @@ fn listen_fds() -> Result<Vec<(String, OwnedFd)>, Error> {
     Ok(fds)
 }
 
-/// PID 1 keeps listening sockets over restarts, and hands over what they have become. Who was taken over and could connect can have
-/// disconnected a TCP socket, after which it listens no more, but is still bound to its port: it shall end there.
+/// Who was taken over and could connect can have disconnected a TCP socket: it listens no more, but is still bound to its port. PID 1 opens
+/// such a one anew at the next start, `postern up` hands it over as it is: it shall end there too.
 fn listen_again(fd: &OwnedFd) {
     use rustix::net::{SocketType, getpeername, getsockname, listen, sockopt};
     let is_tcp = sockopt::socket_type(fd).is_ok_and(|kind| kind == SocketType::STREAM)
