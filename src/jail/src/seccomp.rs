@@ -240,7 +240,8 @@ fn conditional(class: Class) -> Result<Rules, Error> {
     add(libc::SYS_mprotect, vec![no_exec()?])?;
     // Threads, never processes or namespaces.
     let thread = (libc::CLONE_THREAD | libc::CLONE_VM) as u64;
-    let namespaces = (libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWPID | libc::CLONE_NEWIPC) as u64;
+    let namespaces = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWPID | libc::CLONE_NEWIPC;
+    let namespaces = (namespaces | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP) as u64;
     add(libc::SYS_clone, vec![is(0, Op::MaskedEq(thread | namespaces), thread)?])?;
     // Only its own threads can be signalled: raise and abort.
     let pid = u64::from(std::process::id());

@@ -7,6 +7,8 @@
 //!
 //! * Every act runs in every process; whatever the kernel kills is started again by PID 1 (or `postern up`), as it would be in life.
 //! * [`Table`] is what came of it; the committed ones are in `expected/`. Whatever becomes weaker than committed is a failure.
+//! * They also run in a process that nothing confines: an act that does not come to its end there would prove nothing elsewhere, and is
+//!   listed with its reason.
 //! * The same acts run where only the units confine (a program that sleeps, in the daemon's place) and where only the program confines
 //!   itself (`postern up`), which says what each fence is worth alone.
 //!
@@ -14,13 +16,14 @@
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 mod acts;
+mod held;
 mod puppet;
 mod stage;
 mod summary;
 mod table;
 
-pub use acts::{Act, Facts, acts};
+pub use acts::{Act, Facts, Sibling, acts};
 pub use puppet::{Puppet, Stop};
 pub use stage::{Fence, Stage};
 pub use summary::summary;
-pub use table::{Cell, Table, Verdict};
+pub use table::{Cell, Table, Verdict, is_error};

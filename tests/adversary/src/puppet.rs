@@ -102,6 +102,11 @@ impl Puppet {
         Ok(puppet)
     }
 
+    /// Its number here.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
     /// A copy of it, held like itself and confined like itself.
     pub fn copy(&mut self) -> Result<Self, Failure> {
         let id = self.pid;

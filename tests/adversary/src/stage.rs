@@ -1,36 +1,44 @@
 //! Where the daemons run while they are attacked, and how a daemon is found again after it was killed.
 
-use crate::{Act, Cell, Facts, Puppet, Stop, Table};
+use crate::{Act, Cell, Facts, Puppet, Stop, Table, acts::Sibling, held};
 use std::{
-    fs,
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
     net::{Ipv4Addr, Ipv6Addr},
-    path::Path,
+    os::unix::fs::FileExt,
     process::Command,
     thread,
     time::Duration,
 };
-use system::{Appliance, Failure, Host, SERVICES, Service, eventually};
+use system::{Appliance, Failure, Host, SERVICES, Service, cgroup, children, eventually, inner, status};
 
 /// The machine's addresses, and those of the rest of the world.
 const HERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const REMOTE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const REMOTE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 /// A daemon is killed and started again; the machine may be busy.
-const AGAIN: Duration = Duration::from_secs(60);
+pub(crate) const AGAIN: Duration = Duration::from_secs(60);
 /// Bytes of a name in `/proc/PID/status`.
 const COMM: usize = 15;
 /// How often an act is tried in a process that did something else meanwhile.
 const TRIES: usize = 5;
 const AT_ONCE: &str = "RestartSec=1ms\nRestartSteps=0\nRestartMaxDelaySec=infinity\n";
 const ABSTRACT: &str = "postern-adversary";
-/// Where `postern up` runs, and what it keeps.
-const UNIT: &str = "up.service";
+/// Where a program of the host takes datagrams from anybody.
+const DATAGRAMS: &str = "/srv/adversary-datagrams";
+/// What is attacked without a fence, what is its sibling, and what it may take for its program.
+const PLAIN: &Service = &plain("plain");
+const SIBLING: &Service = &plain("sibling");
+const PROGRAM: &str = "/srv/program";
+/// Where it finds the edges: all in one directory, as a daemon does.
+const EDGES: &str = "/srv/edges";
+/// What `postern up` keeps.
 const STATE: &str = "/srv/up";
 
-/// Listens on every port that is tried, and on an abstract socket; what is taken already is somebody's who listens. Ends when a child of
+/// Listens on every port that is tried, on abstract sockets, and where its arguments say; what is taken already is somebody's who listens. Ends when a child of
 /// it, whose number it tells, listens.
 const LISTENER: &str = r#"
-import os, socket, time
+import os, socket, sys, time
 held = []
 def hold(family, kind, address):
     try:
@@ -45,6 +53,9 @@ for port in (25, 443, 53, 80):
         s.bind(("::", port)); s.listen(4096)
     except OSError: pass
 hold(socket.AF_UNIX, socket.SOCK_SEQPACKET, "\0postern-adversary")
+hold(socket.AF_UNIX, socket.SOCK_DGRAM, "\0postern-adversary-datagrams")
+for path in sys.argv[1:]:
+    hold(socket.AF_UNIX, socket.SOCK_DGRAM, path); os.chmod(path, 0o666)
 child = os.fork()
 if child: print(child, flush=True)
 else: os.dup2(os.open("/dev/null", os.O_RDWR), 1), os.dup2(1, 2), time.sleep(3600)
@@ -59,6 +70,8 @@ pub enum Fence {
     Units,
     /// The program's own jail alone: `postern up`, one ordinary user for all.
     Jail,
+    /// None: a program that only sleeps, as root. Here every act comes to its end, or it would prove nothing elsewhere.
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -74,6 +87,10 @@ struct Ground {
     parent: u32,
     /// Where `postern up` keeps everything.
     up: Option<&'static str>,
+    /// The host, as the machine numbers its PID 1.
+    host: u32,
+    /// What stands in the way.
+    fence: Fence,
 }
 
 /// Running processes to attack.
@@ -88,27 +105,38 @@ impl Stage {
     /// Starts everything; none, and a recorded skip, where that is not possible.
     pub fn start(fence: Fence) -> Result<Option<Self>, Failure> {
         let machine = match fence {
-            Fence::Both | Fence::Jail => Appliance::start()?.map(Machine::Appliance),
-            Fence::Units => Host::with_units()?.map(Machine::Host),
+            Fence::Both => Appliance::start()?.map(Machine::Appliance),
+            Fence::Jail => Host::with_programs()?.map(Machine::Host),
+            Fence::Units | Fence::Nothing => Host::with_units()?.map(Machine::Host),
         };
         let Some(machine) = machine else { return Ok(None) };
         let ground = match fence {
-            Fence::Both | Fence::Units => Ground { parent: machine.host().pid(), up: None },
-            Fence::Jail => up(machine.host())?,
+            Fence::Both | Fence::Units | Fence::Nothing => {
+                Ground { parent: machine.host().pid(), up: None, host: machine.host().pid(), fence }
+            }
+            Fence::Jail => Ground { parent: machine.host().up(STATE)?, up: Some(STATE), host: machine.host().pid(), fence },
         };
         let mut stage = Self { machine, ground, listeners: Vec::new() };
         match fence {
             // Who is held for long does not say that it lives.
             Fence::Both => stage.drop_in(&format!("WatchdogSec=0\n{AT_ONCE}"))?,
             Fence::Units => stage.sleepers()?,
-            Fence::Jail => {}
+            Fence::Nothing => {
+                stage.sleepers()?;
+                stage.plain()?;
+            }
+            Fence::Jail => stage.operators_files()?,
         }
         // An address filter of a unit drops in silence: two minutes of asking again would show no more (tcp(7)).
         stage.host().sh("echo 1 >/proc/sys/net/ipv4/tcp_syn_retries")?;
+        // As systemd sets it on a machine: anybody makes such sockets.
+        stage.host().sh("echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range")?;
         // After everything that listens by itself.
         let host = stage.host();
         let world = host.remote(&["python3", "-c", LISTENER], b"")?.ok("listeners")?;
-        let here = Command::new("nsenter").args(["-t", &host.pid().to_string(), "-n", "--", "python3", "-c", LISTENER]).output()?;
+        let datagrams = host.path(DATAGRAMS);
+        let here =
+            Command::new("nsenter").args(["-t", &host.pid().to_string(), "-n", "--", "python3", "-c", LISTENER]).arg(datagrams).output()?;
         stage.listeners = vec![world.trim().to_owned(), String::from_utf8_lossy(&here.stdout).trim().to_owned()];
         Ok(Some(stage))
     }
@@ -123,6 +151,16 @@ impl Stage {
         Ok(())
     }
 
+    /// What an operator would have put there.
+    fn operators_files(&self) -> Result<(), Failure> {
+        let host = self.host();
+        host.put("/etc/postern/postern.toml", b"", 0o644)?;
+        for file in ["postern.tls.crt", "postern.tls.key"] {
+            host.put(&format!("/etc/credstore/{file}"), b"secret", 0o600)?;
+        }
+        Ok(())
+    }
+
     /// Under its unit, in the place of each daemon: `sleep`, which needs no more than the C library.
     fn sleepers(&self) -> Result<(), Failure> {
         let host = self.host();
@@ -130,10 +168,7 @@ impl Stage {
         programs.dedup();
         let copies: Vec<String> = programs.iter().map(|program| format!("cp /usr/bin/sleep /usr/lib/postern/{program}\n")).collect();
         host.sh(&copies.concat())?;
-        host.put("/etc/postern/postern.toml", b"", 0o644)?;
-        for file in ["postern.tls.crt", "postern.tls.key"] {
-            host.put(&format!("/etc/credstore/{file}"), b"secret", 0o600)?;
-        }
+        self.operators_files()?;
         self.drop_in(&format!("Type=exec\nWatchdogSec=0\n{AT_ONCE}"))?;
         for service in SERVICES {
             let start = format!("[Service]\nExecStart=\nExecStart=/usr/lib/postern/{} infinity\n", service.program);
@@ -144,20 +179,68 @@ impl Stage {
         Ok(())
     }
 
+    /// Beside the daemons' places: a process that nothing confines, and another. What they share with the daemons is the host.
+    fn plain(&self) -> Result<(), Failure> {
+        let host = self.host();
+        let edges = SERVICES.iter().flat_map(|service| service.serves);
+        let links: Vec<String> = edges.map(|edge| format!("ln -s $(echo /run/postern*/{edge}) {EDGES}/{edge}\n")).collect();
+        host.sh(&format!(
+            "cp /usr/bin/sleep {PROGRAM}; mkdir -p {EDGES} /var/log/journal; touch /var/lib/postern/auth/auth.db\n{}",
+            links.concat()
+        ))?;
+        for service in [PLAIN, SIBLING] {
+            // The capability, so that it has one to hand on.
+            let unit = "[Service]\nExecStart=/usr/bin/sleep infinity\nRestart=always\nAmbientCapabilities=CAP_SYS_ADMIN\n";
+            host.put(&format!("/etc/systemd/system/{}", service.unit()), unit.as_bytes(), 0o644)?;
+        }
+        // A datagram socket, as daemons have two.
+        host.put("/etc/systemd/system/postern-plain.socket", b"[Socket]\nListenDatagram=/run/plain\n", 0o644)?;
+        host.sh(&format!("systemctl daemon-reload; systemctl start postern-plain.socket {} {}", PLAIN.unit(), SIBLING.unit()))?;
+        Ok(())
+    }
+
+    /// What each process holds that has just been started and that no stranger has asked anything.
+    pub fn descriptors(&self) -> Result<BTreeMap<&'static str, BTreeSet<String>>, Failure> {
+        SERVICES.iter().map(|service| Ok((service.name, held::descriptors(self.ground.target(service)?.wait()?)?))).collect()
+    }
+
     /// Tries every act in every process: half of them are attacked while the other half are the siblings.
     pub fn attack(&self, acts: &[Act]) -> Result<Table, Failure> {
         let (first, second) = SERVICES.split_at(SERVICES.len() / 2);
+        let attacks = match self.ground.fence {
+            Fence::Nothing => vec![(std::slice::from_ref(PLAIN), SIBLING)],
+            Fence::Both | Fence::Units | Fence::Jail => {
+                let sibling = |others: &'static [Service]| others.first().ok_or_else(|| Failure::new("no sibling"));
+                vec![(first, sibling(second)?), (second, sibling(first)?)]
+            }
+        };
         let mut columns = Vec::new();
-        for (attacked, others) in [(first, second), (second, first)] {
-            let sibling = others.first().ok_or_else(|| Failure::new("no sibling"))?;
-            let sibling = inner(self.ground.target(sibling)?.wait()?)?;
+        for (attacked, sibling) in &attacks {
+            let sibling = &sibling_of(self.ground.target(sibling)?.wait()?)?;
             columns.extend(in_parallel(attacked.iter().map(|service| move || self.ground.attack(service, sibling, acts)))?);
         }
         let row = |at: usize| columns.iter().filter_map(|column: &Vec<Cell>| column.get(at).cloned()).collect();
         Ok(Table {
-            processes: SERVICES.iter().map(|service| service.name.to_owned()).collect(),
+            processes: attacks.iter().flat_map(|(attacked, _)| *attacked).map(|service| service.name.to_owned()).collect(),
             acts: acts.iter().enumerate().map(|(at, act)| (act.name.clone(), row(at))).collect(),
         })
+    }
+}
+
+/// A process of no edges, which may take itself for one that has everything.
+const fn plain(name: &'static str) -> Service {
+    Service {
+        name,
+        program: "sleep",
+        listeners: &["mx"],
+        serves: &["queue-inbound"],
+        calls: &[],
+        answers: &[],
+        state: false,
+        dynamic_user: false,
+        reloads: false,
+        dials_out: true,
+        reads: &[],
     }
 }
 
@@ -170,22 +253,6 @@ impl Machine {
     }
 }
 
-/// `postern up` as one ordinary user.
-fn up(host: &Host) -> Result<Ground, Failure> {
-    host.sh(&format!(
-        "install -d -o mail -g mail {STATE}; systemd-run --quiet --unit={UNIT} -p User=mail -p Type=exec -p LimitNOFILE=65536 \
-         /usr/bin/postern up --json --port-base 0 --state {STATE} --bin /usr/lib/postern"
-    ))?;
-    let ready = || {
-        let told = host.journal(&[&format!("_SYSTEMD_UNIT={UNIT}")]).ok()?;
-        told.iter().any(|entry| entry["MESSAGE"].as_str().is_some_and(|text| text.starts_with('{'))).then_some(())
-    };
-    eventually("postern up", AGAIN, ready).map_err(|e| Failure::new(format!("{e}\n{}", host.journal_text())))?;
-    let is_up = |pid: &u32| cgroup(*pid).ends_with(&format!("/{UNIT}"));
-    let parent = children(host.pid()).into_iter().find(is_up).ok_or_else(|| Failure::new("postern up is not there"))?;
-    Ok(Ground { parent, up: Some(STATE) })
-}
-
 fn in_parallel<T: Send, J: FnOnce() -> Result<T, Failure> + Send>(jobs: impl Iterator<Item = J>) -> Result<Vec<T>, Failure> {
     thread::scope(|scope| {
         let all: Vec<_> = jobs.map(|job| scope.spawn(job)).collect();
@@ -194,7 +261,7 @@ fn in_parallel<T: Send, J: FnOnce() -> Result<T, Failure> + Send>(jobs: impl Ite
 }
 
 impl Ground {
-    fn attack(&self, service: &'static Service, sibling: i32, acts: &[Act]) -> Result<Vec<Cell>, Failure> {
+    fn attack(&self, service: &'static Service, sibling: &Sibling, acts: &[Act]) -> Result<Vec<Cell>, Failure> {
         let target = self.target(service)?;
         let facts = self.facts(service, sibling)?;
         let mut held: Option<Puppet> = None;
@@ -203,7 +270,7 @@ impl Ground {
             let mut why = String::from("no answer");
             let cell = (0..TRIES).find_map(|_| {
                 let copy = held.take().map_or_else(|| target.wait().and_then(Puppet::seize), Ok).and_then(|mut daemon| {
-                    let copy = daemon.copy();
+                    let copy = daemon.copy().and_then(|copy| self.prepared(copy));
                     held = Some(daemon);
                     copy
                 });
@@ -242,22 +309,43 @@ impl Ground {
         Ok(target)
     }
 
-    fn facts(&self, service: &Service, sibling: i32) -> Result<Facts, Failure> {
-        let credentials = |name: &str| match &self.up {
-            Some(up) => format!("{up}/credentials/{name}"),
-            None => format!("/run/credentials/postern-{name}.service"),
+    /// Where nothing stands in the way, what is done to the tree of mounts is done to one copy's own.
+    fn prepared(&self, mut copy: Puppet) -> Result<Puppet, Failure> {
+        if self.fence == Fence::Nothing {
+            let mut unshare = || {
+                copy.call(libc::SYS_unshare, [libc::CLONE_NEWNS as u64, 0, 0, 0, 0, 0])?;
+                let root = copy.text("/")?;
+                copy.call(libc::SYS_mount, [0, root, 0, libc::MS_REC | libc::MS_PRIVATE, 0, 0])
+            };
+            unshare().map_err(|e: Stop| Failure::new(format!("mounts of its own: {e:?}")))?;
+        }
+        Ok(copy)
+    }
+
+    fn facts(&self, service: &Service, sibling: &Sibling) -> Result<Facts, Failure> {
+        let given = |name: &str, file: &str| match (self.up, self.fence) {
+            (Some(up), _) => format!("{up}/credentials/{name}/{file}"),
+            (None, Fence::Nothing) if file == "tls.key" => "/etc/credstore/postern.tls.key".to_owned(),
+            (None, Fence::Nothing) => format!("/etc/postern/{file}"),
+            (None, _) => format!("/run/credentials/postern-{name}.service/{file}"),
         };
         let below = |up: &str, place: &str| self.up.as_ref().map_or_else(|| place.to_owned(), |state| format!("{state}/{up}"));
+        let is_plain = self.fence == Fence::Nothing;
         Ok(Facts {
             name: service.name,
-            program: format!("/usr/lib/postern/{}", service.program),
-            edges: below("run", "/run/postern"),
+            program: if is_plain { PROGRAM.to_owned() } else { format!("/usr/lib/postern/{}", service.program) },
+            edges: if is_plain { EDGES.to_owned() } else { below("run", "/run/postern") },
             states: below("state", "/var/lib/postern"),
             keeps_state: service.state,
-            config: format!("{}/postern.toml", credentials(service.name)),
-            tls_key: format!("{}/tls.key", credentials("keys")),
+            config: given(service.name, "postern.toml"),
+            tls_key: given("keys", "tls.key"),
             parent: inner(self.parent)?,
-            sibling,
+            sibling: sibling.clone(),
+            host: self.host,
+            listens: !service.listeners.is_empty(),
+            serves: !service.serves.is_empty(),
+            dials_out: service.dials_out,
+            datagrams: DATAGRAMS.to_owned(),
             remote: REMOTE,
             remote6: REMOTE6,
             here: HERE,
@@ -307,25 +395,12 @@ impl Target {
     }
 }
 
-fn status(pid: u32, field: &str) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    text.lines().find_map(|line| Some(line.strip_prefix(field)?.strip_prefix(':')?.trim().to_owned()))
-}
-
-fn cgroup(pid: u32) -> String {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default().to_owned()
-}
-
-fn children(pid: u32) -> Vec<u32> {
-    let Ok(tasks) = fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task")) else { return Vec::new() };
-    let lists = tasks.flatten().map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
-    lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()).collect()
-}
-
-/// A number here, as the host numbers it.
-fn inner(pid: u32) -> Result<i32, Failure> {
-    let numbers = status(pid, "NSpid").unwrap_or_default();
-    let last = numbers.split_whitespace().last().and_then(|pid| pid.parse().ok());
-    last.ok_or_else(|| Failure::new(format!("{pid} has no number in its host")))
+/// Of its stack the end, where the kernel has written the name of its program: nobody writes there again.
+fn sibling_of(pid: u32) -> Result<Sibling, Failure> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let end = maps.lines().find(|line| line.ends_with("[stack]")).and_then(|line| line.split(['-', ' ']).nth(1));
+    let end = end.and_then(|end| u64::from_str_radix(end, 16).ok()).ok_or_else(|| Failure::new(format!("{pid} has no stack")))?;
+    let (mut bytes, address) = ([0; 16], end.saturating_sub(16));
+    File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut bytes, address)?;
+    Ok(Sibling { pid: inner(pid)?, outside: pid, address, bytes })
 }

@@ -1,5 +1,6 @@
 //! Process by act, what came of it: written for people, read by tests.
 
+use nix::errno::Errno;
 use std::{collections::BTreeMap, fmt};
 
 /// What came of one act in one process, from strong to weak.
@@ -34,13 +35,30 @@ impl Cell {
         }
     }
 
-    fn parse(text: &str) -> Self {
-        match text {
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text {
             "killed" => Self::Killed,
             "ALLOWED" => Self::Allowed,
-            error => Self::Refused(error.to_owned()),
-        }
+            error => Self::Refused(is_error(error).then(|| error.to_owned())?),
+        })
     }
+
+    /// Whether it is the same as before. Fences have several words for no, and one may stand for the other; any other word is of the
+    /// kernel behind them, which did not find what was asked for or could not make sense of it, and would have said so without a fence.
+    fn is_as(&self, before: &Self) -> bool {
+        let by_fence = matches!(self, Self::Refused(error) if FENCE.contains(&error.as_str()));
+        self == before || by_fence && before.verdict() == Verdict::Refused
+    }
+}
+
+/// With these words a fence says no: seccomp, Landlock and rights; what is mounted read-only.
+const FENCE: [&str; 3] = ["EPERM", "EACCES", "EROFS"];
+
+/// Whether it is the name of an error (errno(3)).
+pub fn is_error(word: &str) -> bool {
+    /// errno(3): the last that the kernel has.
+    const LAST: i32 = 133;
+    (1..=LAST).map(Errno::from_raw).any(|error| error != Errno::UnknownErrno && format!("{error:?}") == word)
 }
 
 impl fmt::Display for Cell {
@@ -75,7 +93,7 @@ impl Table {
             if table.processes.is_empty() {
                 table.processes = cells.map(str::to_owned).collect();
             } else {
-                table.acts.push((name.trim().to_owned(), cells.map(Cell::parse).collect()));
+                table.acts.push((name.trim().to_owned(), cells.map(Cell::parse).collect::<Option<_>>()?));
             }
         }
         let width = table.processes.len();
@@ -98,6 +116,9 @@ impl Table {
                 Some(before) if before.verdict() < cell.verdict() => all.push(format!("{process}: {act}: WEAKER: {before} became {cell}")),
                 Some(before) if before.verdict() > cell.verdict() => {
                     all.push(format!("{process}: {act}: {before} became {cell}; commit that it is stronger"));
+                }
+                Some(before) if !cell.is_as(before) => {
+                    all.push(format!("{process}: {act}: {before} became {cell}, which is no fence's word: was it tried at all?"));
                 }
                 Some(_) => {}
             }

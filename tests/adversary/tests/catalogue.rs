@@ -37,16 +37,36 @@ fn every_case_that_is_claimed_is_in_its_files() {
                 assert!(!rest.is_empty(), "{id}");
                 for file in rest.split(' ') {
                     let text = fs::read_to_string(workspace().join(file)).unwrap_or_else(|e| panic!("{id}: {file}: {e}"));
-                    assert!(text.contains(id.as_str()), "{file} does not name {id}");
-                    // A dialogue is a test as a whole; anything else must hold one.
-                    let is_test = file.ends_with(".txt") || text.contains("#[test]") || text.contains("#[tokio::test");
-                    assert!(is_test, "{file} holds no test");
+                    // A dialogue, in which something is expected, is a test as a whole; elsewhere a test must name it, or all of the file's.
+                    let is_tried = if file.ends_with(".txt") {
+                        text.contains(id.as_str()) && text.lines().any(|line| line.starts_with("S:"))
+                    } else {
+                        is_named_by_a_test(&text, id)
+                    };
+                    assert!(is_tried, "{file}: no test names {id}");
                 }
             }
             "absent" | "open" => assert!(rest.split(' ').count() > 1, "{id}: no reason"),
             other => panic!("{id}: {other}"),
         }
     }
+}
+
+/// Above a test, within one, or in the words about a file that has tests.
+fn is_named_by_a_test(text: &str, id: &str) -> bool {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let is_fn = |line: &str| ["fn ", "async fn ", "pub fn ", "pub(crate) fn "].iter().any(|start| line.starts_with(start));
+    let is_test = |line: &&str| *line == "#[test]" || line.starts_with("#[tokio::test");
+    // What stands directly above a function, by its line.
+    let above = |at: usize| lines[..at].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("//")).any(is_test);
+    let named = lines.iter().enumerate().filter(|(_, line)| line.contains(id));
+    let by_test = named.filter(|(at, line)| {
+        let within = lines[..*at].iter().rposition(|line| is_fn(line)).is_some_and(above);
+        let over = line.starts_with("//")
+            && lines[*at..].iter().position(|line| is_fn(line)).is_some_and(|next| lines[*at..at + next].iter().any(is_test));
+        within || over || line.starts_with("//!") && lines.iter().any(is_test)
+    });
+    by_test.count() > 0
 }
 
 /// The rows of SECURITY.md's table.
@@ -89,4 +109,16 @@ fn security_md_claims_what_is_tested() {
     }
     let tested = cases().into_iter().filter(|(id, (claim, _))| claim == "tested" && !id.starts_with(CONTROLS)).map(|(id, _)| id);
     assert_eq!(claimed, tested.collect());
+}
+
+#[test]
+fn a_name_in_no_test_is_no_test() {
+    let tried = "//! Words.\n/// Case XX-01.\n#[test]\nfn a() {\n    let x = \"XX-02\";\n}\n";
+    assert!(is_named_by_a_test(tried, "XX-01") && is_named_by_a_test(tried, "XX-02") && !is_named_by_a_test(tried, "XX-03"));
+    assert!(is_named_by_a_test("//! Case XX-01.\n#[tokio::test]\nasync fn a() {}\n", "XX-01"));
+    for untried in
+        ["//! Case XX-01.\nfn a() {}\n", "// XX-01\nfn a() {}\n#[test]\nfn b() {}\n", "#[test]\nfn b() {}\n\nfn a() {\n    // XX-01\n}\n"]
+    {
+        assert!(!is_named_by_a_test(untried, "XX-01"), "{untried}");
+    }
 }

@@ -63,25 +63,22 @@ fn forms(secret: &str) -> Vec<String> {
     all
 }
 
-#[test]
-fn no_password_and_no_text_of_mail_is_logged_or_given_as_an_argument() {
-    let Some(appliance) = Appliance::start().unwrap() else { return };
+/// What is said between users and the servers, with all that must not be seen of it.
+fn speak(appliance: &Appliance) {
     appliance.submit(ALICE, ALICE, format!("From: {ALICE}\r\nSubject: {SUBJECT}\r\n\r\n{BODY}\r\n").as_bytes()).unwrap();
     appliance.deliver("s@example.net", ALICE, format!("From: s@example.net\r\nSubject: {SUBJECT}\r\n\r\n{BODY}\r\n").as_bytes()).unwrap();
     assert!(!appliance.fetch(ALICE, SUBJECT).unwrap().is_empty());
     let words = ["python3", "-c", CLIENT, HOSTNAME, ADDRESS, ALICE, PASSWORD, WRONG];
     appliance.remote(&words, b"").unwrap().ok("client").unwrap();
+}
 
+/// Nothing of it, in any form, in the journal or what every process shows of itself; who came is there.
+fn assert_kept(appliance: &Appliance) {
     let journal = appliance.sh("journalctl --sync; journalctl --output=export --all --no-pager | tr -d '\\0'").unwrap();
     // The search sees what is there: those who came in, and those who did not.
-    assert!(journal.contains(ALICE) && journal.to_lowercase().contains("login"), "{journal}");
+    assert!(journal.contains(ALICE) && journal.to_lowercase().contains("login"), "nobody came");
     let processes = appliance.sh("cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'").unwrap();
     assert!(processes.contains("/usr/lib/postern/postern-imap"), "{processes}");
-    for secret in [PASSWORD, WRONG] {
-        let words =
-            ["grep", "--recursive", "--files-with-matches", "--devices=skip", "--fixed-strings", secret, "/etc", "/run", "/tmp", "/var"];
-        assert_eq!(appliance.run(&words).unwrap().stdout, "", "{secret:?} in a file");
-    }
     let key = appliance.tls_key().serialize_pem();
     let key = key.lines().nth(1).unwrap();
     for secret in [PASSWORD, WRONG, SUBJECT, BODY, key] {
@@ -92,6 +89,41 @@ fn no_password_and_no_text_of_mail_is_logged_or_given_as_an_argument() {
             }
         }
     }
+}
+
+#[test]
+fn no_password_and_no_text_of_mail_is_logged_or_given_as_an_argument() {
+    let Some(appliance) = Appliance::start().unwrap() else { return };
+    speak(&appliance);
+    assert_kept(&appliance);
+    for secret in [PASSWORD, WRONG] {
+        let words =
+            ["grep", "--recursive", "--files-with-matches", "--devices=skip", "--fixed-strings", secret, "/etc", "/run", "/tmp", "/var"];
+        assert_eq!(appliance.run(&words).unwrap().stdout, "", "{secret:?} in a file");
+    }
+}
+
+/// The same where an operator asks every process for everything that it and its libraries could say.
+#[test]
+fn the_most_talkative_level_says_nothing_of_it_either() {
+    let Some(appliance) = Appliance::start().unwrap() else { return };
+    // The journal takes all of it.
+    let drop_in = b"[Service]\nEnvironment=POSTERN_LOG=trace\nLogRateLimitIntervalSec=0\n";
+    appliance.put("/etc/systemd/system/postern-.service.d/talkative.conf", drop_in, 0o644).unwrap();
+    let units: Vec<String> = system::SERVICES.iter().map(system::Service::unit).collect();
+    appliance.sh(&format!("systemctl daemon-reload; systemctl restart {}", units.join(" "))).unwrap();
+    appliance.wait_until_active().unwrap();
+    speak(&appliance);
+    assert_kept(&appliance);
+    for service in system::SERVICES {
+        let pid = appliance.main_pid(service).unwrap();
+        let environment = appliance.sh(&format!("tr '\\0' '\\n' < /proc/{pid}/environ")).unwrap();
+        assert!(environment.lines().any(|line| line == "POSTERN_LOG=trace"), "{}: {environment}", service.name);
+    }
+    // src/jail/src/journal.rs: these are debug and trace, which nobody says by default.
+    let said = appliance.journal(&["_TRANSPORT=journal", "PRIORITY=6", "PRIORITY=7"]).unwrap();
+    let of_ours = said.iter().filter(|entry| entry["SYSLOG_IDENTIFIER"].as_str().is_some_and(|name| name.starts_with("postern-")));
+    assert!(of_ours.count() > 0, "nobody is more talkative than by default");
 }
 
 /// Files of the host in which these bytes stand.
@@ -107,11 +139,7 @@ fn holders(appliance: &Appliance, secret: &[u8]) -> Vec<String> {
 #[test]
 fn at_rest_each_secret_is_where_it_belongs_and_nowhere_else() {
     let Some(appliance) = Appliance::start().unwrap() else { return };
-    appliance.submit(ALICE, ALICE, format!("From: {ALICE}\r\nSubject: {SUBJECT}\r\n\r\n{BODY}\r\n").as_bytes()).unwrap();
-    appliance.deliver("s@example.net", ALICE, format!("From: s@example.net\r\nSubject: {SUBJECT}\r\n\r\n{BODY}\r\n").as_bytes()).unwrap();
-    assert!(!appliance.fetch(ALICE, SUBJECT).unwrap().is_empty());
-    let words = ["python3", "-c", CLIENT, HOSTNAME, ADDRESS, ALICE, PASSWORD, WRONG];
-    appliance.remote(&words, b"").unwrap().ok("client").unwrap();
+    speak(&appliance);
     appliance.sh("postern dkim list example.test; journalctl --sync; journalctl --rotate").unwrap();
 
     let keys = appliance.sh("ls /var/lib/postern/keys/dkim/*/*.key").unwrap();

@@ -6,7 +6,7 @@ use rustix::{
     io::Errno,
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-        SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, sendmsg, socket_with, sockopt,
+        Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, sendmsg, shutdown, socket_with, sockopt,
     },
 };
 use std::{
@@ -31,10 +31,14 @@ pub const HELLO: u8 = 0;
 pub const REQUEST: u8 = 1;
 /// The last answer to its request.
 pub const RESPONSE: u8 = 2;
+/// One of several answers to its request.
+pub const PARTIAL: u8 = 3;
 /// Takes a request back.
 pub const CANCEL: u8 = 4;
 /// Server to client, unasked.
 pub const EVENT: u8 = 5;
+/// The request could not be served.
+pub const REFUSED: u8 = 6;
 /// The flag of a frame whose body is in its first descriptor.
 pub const IN_MEMFD: u8 = 1;
 
@@ -81,9 +85,23 @@ impl Peer {
     /// # Panics
     /// When it is none.
     pub fn of(fd: OwnedFd) -> Self {
-        rustix::io::ioctl_fionbio(&fd, false).unwrap();
         sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, Some(PATIENCE)).unwrap();
+        Self::without_limit(fd)
+    }
+
+    /// The same for who waits for others, however long they say nothing.
+    ///
+    /// # Panics
+    /// When it is no socket.
+    pub fn without_limit(fd: OwnedFd) -> Self {
+        rustix::io::ioctl_fionbio(&fd, false).unwrap();
         Self(fd)
+    }
+
+    /// Ends the connection for both sides, whoever still holds it.
+    pub fn end(&self) {
+        // It may have ended already.
+        let _ = shutdown(&self.0, Shutdown::Both);
     }
 
     /// Whether it was taken: a server that has closed takes nothing.

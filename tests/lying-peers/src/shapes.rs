@@ -35,6 +35,8 @@ pub struct Shape {
     pub what: &'static str,
     /// Bytes of the largest body.
     pub max_body: usize,
+    /// Descriptors beside it, at most.
+    pub max_fds: usize,
     /// A valid body; none when the source found no value.
     pub make: fn(&mut Source) -> Option<Vec<u8>>,
     /// Decodes a body and encodes what it is; none when it is refused.
@@ -50,7 +52,7 @@ fn read<T: Serialize + DeserializeOwned>(body: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn shape<E: Edge, T: Serialize + DeserializeOwned>(what: &'static str) -> Shape {
-    Shape { edge: E::NAME, what, max_body: E::MAX_BODY, make: make::<T>, read: read::<T> }
+    Shape { edge: E::NAME, what, max_body: E::MAX_BODY, max_fds: E::MAX_FDS, make: make::<T>, read: read::<T> }
 }
 
 fn of<E: Edge>() -> [Shape; 4] {

@@ -208,22 +208,29 @@ fn granted<G: Edge>(appliance: &Appliance, number: u64) -> Peer {
 fn a_lying_session_is_ended_and_others_go_on() {
     let appliance = Appliance::start(&World::mta_test());
     let all = requests();
-    let before = ["store", "queue"].map(|name| (name, appliance.pid(name)));
+    let before = ["store", "queue"].map(|name| (name, appliance.pid(name))).map(|(name, pid)| (name, pid, peak(pid)));
     for shape in all.iter().filter(|shape| is_session(shape.edge)) {
         let edge = shape.edge;
         let open = |number| {
             if edge == StoreSession::NAME { granted::<StoreGrant>(&appliance, number) } else { granted::<QueueGrant>(&appliance, number) }
         };
+        let ended = || appliance.log(daemon(edge)).lines().filter(|line| line.contains("WARN") && line.contains("session ended")).count();
         let honest = open(1);
         assert!(honest.is_greeted(edge), "{edge}");
-        for lie in &lies(shape, &all, &mut Source::new(12)) {
+        let lies = lies(shape, &all, &mut Source::new(12));
+        assert!(lies.len() > 26, "{edge}: no request of another edge was among the lies");
+        for lie in &lies {
             tell(&open(1), edge, lie);
         }
+        eventually("one line in the log for each lie", || (ended() >= lies.len()).then_some(()));
+        assert_eq!(ended(), lies.len(), "{edge}");
         assert!(honest.send(&frame(CANCEL, 0, 7, &[])), "{edge}: an honest session was ended");
         assert!(open(2).is_greeted(edge), "{edge}");
     }
-    for (name, pid) in before {
+    for (name, pid, least) in before {
         assert_eq!(appliance.pid(name), pid, "{name} was started again");
+        let grown = peak(pid).saturating_sub(least);
+        assert!(grown < MOST_KIB, "{name}: {grown} KiB more than before");
     }
 }
 

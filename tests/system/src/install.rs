@@ -3,6 +3,7 @@
 use crate::{
     Failure, Host, Outcome, SERVICES, Service, Stream,
     command::eventually,
+    process::{cgroup, children},
     root::{target, workspace},
     unit_files,
 };
@@ -28,6 +29,9 @@ pub const ALICE: &str = "alice@example.test";
 pub const BOB: &str = "bob@example.test";
 /// The password of both.
 pub const PASSWORD: &str = "correct horse battery";
+
+/// A user of the host who is nobody special.
+pub const ORDINARY: &str = "mail";
 
 const BOB_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRvZmJvYjEyMw$Kkq36L0/+U78lUpOcOTBeYTsRUwjFJ7G7Nd7U9mRxQM";
 const START: Duration = Duration::from_secs(60);
@@ -64,6 +68,43 @@ impl Host {
         Ok(Some(host))
     }
 
+    /// `postern up` beside what else runs, as one ordinary user, in a directory of its own. Its number, as the machine numbers it.
+    pub fn up(&self, state: &str) -> Result<u32, Failure> {
+        const UNIT: &str = "up.service";
+        self.sh(&format!(
+            "install -d -o {ORDINARY} -g {ORDINARY} {state}; systemd-run --quiet --unit={UNIT} -p User={ORDINARY} -p Type=exec \
+             -p LimitNOFILE=65536 /usr/bin/postern up --json --port-base 0 --state {state} --bin /usr/lib/postern"
+        ))?;
+        let ready = || {
+            let told = self.journal(&[&format!("_SYSTEMD_UNIT={UNIT}")]).ok()?;
+            told.iter().any(|entry| entry["MESSAGE"].as_str().is_some_and(|text| text.starts_with('{'))).then_some(())
+        };
+        eventually("postern up", START, ready).map_err(|e| Failure::new(format!("{e}\n{}", self.journal_text())))?;
+        let is_up = |pid: &u32| cgroup(*pid).ends_with(&format!("/{UNIT}"));
+        children(self.pid()).into_iter().find(is_up).ok_or_else(|| Failure::new("postern up is not there"))
+    }
+
+    /// Boots a host with what a release installs, of which nothing runs yet; none, and a recorded skip, where that is not possible.
+    pub fn with_programs() -> Result<Option<Self>, Failure> {
+        if let Some(program) = programs().into_iter().find(|p| !p.exists()) {
+            skip(&format!("{} is not built; cargo xtask build builds it", program.display()));
+            return Ok(None);
+        }
+        let host = match Host::boot()? {
+            Ok(host) => host,
+            Err(reason) => {
+                skip(&reason.0);
+                return Ok(None);
+            }
+        };
+        for program in programs() {
+            let name = program.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            host.put(&format!("{}/{name}", place(&name)), &fs::read(program)?, 0o755)?;
+        }
+        host.install_units()?;
+        Ok(Some(host))
+    }
+
     fn install_units(&self) -> Result<(), Failure> {
         for extension in ["service", "slice", "socket", "target"] {
             for (name, file) in unit_files(extension)? {
@@ -82,22 +123,7 @@ impl Host {
 impl Appliance {
     /// Boots a host and starts the appliance on it; none, and a recorded skip, where that is not possible.
     pub fn start() -> Result<Option<Self>, Failure> {
-        if let Some(program) = programs().into_iter().find(|p| !p.exists()) {
-            skip(&format!("{} is not built; cargo xtask build builds it", program.display()));
-            return Ok(None);
-        }
-        let host = match Host::boot()? {
-            Ok(host) => host,
-            Err(reason) => {
-                skip(&reason.0);
-                return Ok(None);
-            }
-        };
-        for program in programs() {
-            let name = program.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            host.put(&format!("{}/{name}", place(&name)), &fs::read(program)?, 0o755)?;
-        }
-        host.install_units()?;
+        let Some(host) = Host::with_programs()? else { return Ok(None) };
         let config = format!("hostname = \"{HOSTNAME}\"\n[domains.\"{DOMAIN}\"]\n[accounts.\"{ALICE}\"]\n[accounts.\"{BOB}\"]\n");
         host.put("/etc/postern/postern.toml", config.as_bytes(), 0o644)?;
         let failed = |e: rcgen::Error| Failure::new(format!("certificate: {e}"));

@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, str,
 };
-use system::{ALICE, Appliance, CONTROL_EDGES, SERVICES, Service};
+use system::{ALICE, Appliance, CONTROL_EDGES, ORDINARY, SERVICES, Service, cgroup, children, run};
 
 /// The lines of `/proc/PID/status` by their names.
 fn status(appliance: &Appliance, pid: u32) -> BTreeMap<String, String> {
@@ -129,4 +129,61 @@ fn nothing_that_a_process_writes_can_be_read_by_another() {
     assert_eq!(open, "");
     let owners = appliance.sh("cd /var/lib/postern; for d in *; do echo $d $(find $d -printf '%u\\n' | sort -u); done").unwrap();
     assert_eq!(owners, "auth postern-auth\nkeys postern-keys\nqueue postern-queue\nstore postern-store\n");
+}
+
+/// What of a process only itself and root may see.
+const PRIVATE: [&str; 3] = ["mem", "environ", "maps"];
+
+/// Whether somebody with a process' own user, in the user namespace where it is known, can read these of it: all of them, or none.
+fn is_open_to_its_own_user(pid: u32) -> bool {
+    let of_user = |field: &str| system::status(pid, field).unwrap().split_whitespace().next().unwrap().to_owned();
+    let (user, group, number) = (of_user("Uid"), of_user("Gid"), pid.to_string());
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/user")).unwrap();
+    let become_it: &[&str] = if namespace("self") == namespace(&number) {
+        &["setpriv", "--reuid", &user, "--regid", &group, "--clear-groups", "--"]
+    } else {
+        &["nsenter", "-t", &number, "-U", "-S", &user, "-G", &group, "--"]
+    };
+    // That it is that user, and is refused for no other reason.
+    let me = run(&[become_it, &["id", "-u"]].concat(), b"").unwrap().ok("id").unwrap();
+    assert_eq!(me.trim(), user, "{pid}");
+    // Of its memory nothing is at the beginning, and opening it is all.
+    let opens = PRIVATE.map(|file| run(&[become_it, &["sh", "-c", &format!(": </proc/{pid}/{file}")]].concat(), b"").unwrap().success());
+    let owners = PRIVATE.map(|file| run(&["stat", "-c", "%u", &format!("/proc/{pid}/{file}")], b"").unwrap().ok("stat").unwrap());
+    let is_its_own = owners.map(|owner| owner.trim() == user);
+    assert!(opens == is_its_own && opens.iter().all(|one| *one == opens[0]), "{pid}: {opens:?} {is_its_own:?}");
+    opens[0]
+}
+
+/// The process of a unit, or of `postern up`, as the machine numbers it.
+fn outside(appliance: &Appliance, is_it: impl Fn(u32) -> bool) -> u32 {
+    let up = children(appliance.pid());
+    let below: Vec<u32> = up.iter().flat_map(|pid| children(*pid)).collect();
+    up.into_iter().chain(below).find(|pid| is_it(*pid)).unwrap()
+}
+
+#[test]
+fn no_process_lets_others_of_its_user_look_into_it() {
+    let Some(appliance) = Appliance::start().unwrap() else { return };
+    // Who is as the kernel makes it can be looked into, in the host's user namespace and in one of its own.
+    appliance.sh(&format!("systemd-run --quiet --unit=plain -p User={ORDINARY} -p Type=exec sleep infinity")).unwrap();
+    appliance.sh("systemd-run --quiet --unit=private -p User=postern-queue -p PrivateUsers=yes -p Type=exec sleep infinity").unwrap();
+    for control in ["plain", "private"] {
+        let pid = outside(&appliance, |pid| cgroup(pid).ends_with(&format!("/{control}.service")) && is_named(pid, "sleep"));
+        assert!(is_open_to_its_own_user(pid), "{control}");
+    }
+    for service in SERVICES {
+        let pid = outside(&appliance, |pid| cgroup(pid).ends_with(&format!("/{}", service.unit())));
+        assert!(!is_open_to_its_own_user(pid), "{}", service.name);
+    }
+    let up = appliance.up("/srv/up").unwrap();
+    let daemons: Vec<u32> = children(up);
+    assert_eq!(daemons.len(), SERVICES.len());
+    for pid in daemons {
+        assert!(!is_open_to_its_own_user(pid), "{:?} of up", system::status(pid, "Name"));
+    }
+}
+
+fn is_named(pid: u32, name: &str) -> bool {
+    system::status(pid, "Name").is_some_and(|comm| comm == name)
 }

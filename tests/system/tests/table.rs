@@ -88,6 +88,43 @@ const SANDBOX: &[&str] = &[
     "OpenFile=/run/systemd/notify:notify",
 ];
 
+/// The rest that is the same for every process.
+const COMMON: &[&str] = &[
+    "RestartSec=100ms",
+    "RestartSteps=6",
+    "TimeoutStartSec=60s",
+    "TimeoutStopSec=20s",
+    "BindReadOnlyPaths=-/lib64/ld-linux-x86-64.so.2 -/lib/ld-linux-aarch64.so.1",
+    "BindReadOnlyPaths=-/lib/x86_64-linux-gnu/libc.so.6 -/lib/x86_64-linux-gnu/libm.so.6 -/lib/x86_64-linux-gnu/libgcc_s.so.1",
+    "BindReadOnlyPaths=-/lib/aarch64-linux-gnu/libc.so.6 -/lib/aarch64-linux-gnu/libm.so.6 -/lib/aarch64-linux-gnu/libgcc_s.so.1",
+    "BindReadOnlyPaths=-/usr/lib64/libc.so.6 -/usr/lib64/libm.so.6 -/usr/lib64/libgcc_s.so.1",
+    "BindReadOnlyPaths=-/usr/lib/libc.so.6 -/usr/lib/libm.so.6 -/usr/lib/libgcc_s.so.1",
+];
+
+/// What each process may use: memory, tasks, descriptors.
+const LIMITS: &[(&str, [&str; 3])] = &[
+    ("mx", ["2G", "64", "16384"]),
+    ("submission", ["2G", "64", "16384"]),
+    ("imap", ["2G", "64", "65536"]),
+    ("scan", ["1G", "64", "1024"]),
+    ("dns", ["512M", "64", "16384"]),
+    ("send", ["1G", "64", "16384"]),
+    ("queue", ["2G", "64", "65536"]),
+    ("store", ["2G", "64", "65536"]),
+    ("auth", ["1G", "64", "4096"]),
+    ("keys", ["128M", "32", "1024"]),
+];
+/// Who holds secrets, of which none is ever written to a swap area.
+const NEVER_SWAPPED: &[&str] = &["auth", "keys", "send"];
+
+/// What only some have: credentials, a name of the machine's start, and that who is asked by another is there again soon.
+const OWN: &[(&str, &[&str])] = &[
+    ("send", &["ImportCredential=smarthost.*"]),
+    ("auth", &["ImportCredential=account.*"]),
+    ("keys", &["LoadCredential=tls.crt:postern.tls.crt", "LoadCredential=tls.key:postern.tls.key"]),
+    ("store", &["Environment=POSTERN_BOOT_ID=%b"]),
+];
+
 /// What a process has that opens no connection, and what one has that does.
 const NO_NETWORK: &[&str] = &["PrivateNetwork=yes", "IPAddressDeny=any", "SocketBindDeny=any"];
 const NETWORK: &[&str] = &["IPAddressDeny=any"];
@@ -124,22 +161,63 @@ fn set(names: impl IntoIterator<Item = impl Into<String>>) -> BTreeSet<String> {
     names.into_iter().map(Into::into).collect()
 }
 
+/// Everything that the section of a service says, in any order.
+fn section(service: &Service) -> Vec<String> {
+    let name = service.name;
+    let mut lines: Vec<String> = SANDBOX.iter().chain(COMMON).map(|line| (*line).to_owned()).collect();
+    lines.extend(if service.dials_out { NETWORK } else { NO_NETWORK }.iter().map(|line| (*line).to_owned()));
+    let families = if service.calls.is_empty() { NONE } else { &["AF_UNIX"] };
+    let families = [families, if service.dials_out { INTERNET } else { NONE }].concat();
+    lines.push(format!("RestrictAddressFamilies={}", if families.is_empty() { "none".to_owned() } else { families.join(" ") }));
+    lines.extend(service.dials_out.then(|| format!("Slice=system-postern-public{}.slice", if name == "dns" { "-site" } else { "" })));
+    lines.push(format!("Type={}", if service.reloads { "notify-reload" } else { "notify" }));
+    lines.push(format!(
+        "ExecStart=/usr/lib/postern/{}{}",
+        service.program,
+        if service.program == "postern-smtp" { format!(" {name}") } else { String::new() }
+    ));
+    // It ends whenever send does, and is to be back as soon.
+    lines.push(format!("RestartMaxDelaySec={}", if service.answers.is_empty() { "10s" } else { "1s" }));
+    if service.dynamic_user {
+        lines.push("DynamicUser=yes".to_owned());
+    } else {
+        lines.extend([format!("User=postern-{name}"), format!("Group=postern-{name}")]);
+    }
+    if service.state {
+        lines.extend([format!("StateDirectory=postern/{name}"), "StateDirectoryMode=0700".to_owned()]);
+    }
+    let limits = LIMITS.iter().find(|(of, _)| *of == name).map(|(_, limits)| limits);
+    lines.extend(limits.into_iter().flat_map(|[memory, tasks, descriptors]| {
+        [format!("MemoryMax={memory}"), format!("TasksMax={tasks}"), format!("LimitNOFILE={descriptors}")]
+    }));
+    lines.extend(NEVER_SWAPPED.contains(&name).then(|| "MemorySwapMax=0".to_owned()));
+    lines.push(format!("RootDirectory=/run/postern-root/{name}"));
+    lines.push(format!("BindReadOnlyPaths=/usr/lib/postern/{}", service.program));
+    lines.extend(service.reads.iter().map(|file| format!("BindReadOnlyPaths=-{file}")));
+    lines.extend(service.calls.iter().map(|edge| format!("BindReadOnlyPaths=/run/postern-edges/{edge}:/run/postern/{edge}")));
+    lines.extend(service.answers.iter().map(|edge| format!("OpenFile=/run/postern-edges/{edge}/sock:{edge}:graceful")));
+    lines.extend(OWN.iter().filter(|(of, _)| *of == name).flat_map(|(_, own)| *own).map(|line| (*line).to_owned()));
+    lines.sort();
+    lines
+}
+
+/// A directive more could take back what another says, so nothing else may stand there: no second value, nothing that is new.
 #[test]
-fn every_service_has_the_whole_sandbox() {
+fn a_service_says_this_and_nothing_else() {
     for service in SERVICES {
         let unit = unit(&service.unit());
-        let lines: BTreeSet<&str> = unit.lines().collect();
-        for line in SANDBOX.iter().chain(if service.dials_out { NETWORK } else { NO_NETWORK }) {
-            assert!(lines.contains(line), "{}: {line}", service.name);
-        }
-        // Whoever connects to no edge makes no local socket.
-        let families = if service.calls.is_empty() { NONE } else { &["AF_UNIX"] };
-        let families = set(families.iter().chain(if service.dials_out { INTERNET } else { NONE }).copied());
-        let families = if families.is_empty() { set(["none"]) } else { families };
-        assert_eq!(values(&unit, "RestrictAddressFamilies"), families, "{}", service.name);
-        for bound in ["MemoryMax", "TasksMax", "LimitNOFILE"] {
-            assert_eq!(values(&unit, bound).len(), 1, "{}: {bound}", service.name);
-        }
+        let said = unit.split_once("\n[Service]\n").unwrap().1.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let filters: Vec<&str> = said.clone().filter(|line| line.starts_with("SystemCallFilter=")).collect();
+        let mut said: Vec<&str> = said.collect();
+        said.sort_unstable();
+        let expected = section(service);
+        let more: Vec<&&str> = said.iter().filter(|line| !expected.iter().any(|other| other == **line)).collect();
+        let less: Vec<&String> = expected.iter().filter(|line| !said.contains(&line.as_str())).collect();
+        assert_eq!((more, less), (Vec::new(), Vec::new()), "{}: what is more, what is missing", service.name);
+        assert_eq!(said, expected, "{}: something stands twice", service.name);
+        // Of these the order counts: what is taken away is taken from what was given.
+        assert!(filters[0].contains("=@") && filters[1].contains("=~@"), "{}", service.name);
+        assert_eq!(unit.matches("[Service]").count(), 1, "{}", service.name);
     }
 }
 

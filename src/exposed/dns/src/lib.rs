@@ -27,11 +27,13 @@
 mod anchors;
 mod cache;
 pub mod limits;
-mod origin;
+#[doc(hidden)] // For tests/fuzz.
+pub mod origin;
 mod resolver;
 pub mod system;
 mod upstream;
-mod validator;
+#[doc(hidden)] // For tests/fuzz.
+pub mod validator;
 
 pub use anchors::{Anchors, InvalidAnchors};
 pub use hickory_resolver::net::runtime::TokioRuntimeProvider as Network;

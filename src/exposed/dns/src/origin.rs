@@ -52,7 +52,7 @@ fn records(found: &Found, read: impl FnOnce(&[RData]) -> Response) -> Response {
 }
 
 /// Those that begin as a version does come first, and are kept when there are too many.
-fn texts(data: &[RData]) -> Response {
+pub fn texts(data: &[RData]) -> Response {
     let known = |data: &RData| match data {
         RData::TXT(txt) => text(txt.txt_data.concat()),
         _ => None,

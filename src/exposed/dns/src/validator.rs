@@ -185,7 +185,7 @@ impl<P: ConnectionProvider> DnsHandle for Relay<P> {
 /// The same response without what does not answer the question: in a positive one, the records asked for or the alias, with the proof that
 /// a wildcard stood for them; in a negative one, the SOA of a zone that holds the name, with its proofs of denial. Signatures stay with
 /// what they cover.
-fn reduce(query: &Query, response: Message) -> Result<Message, NetError> {
+pub fn reduce(query: &Query, response: Message) -> Result<Message, NetError> {
     let mut reduced = Message::response(0, response.metadata.op_code);
     reduced.metadata.response_code = response.metadata.response_code;
     reduced.add_query(query.clone());

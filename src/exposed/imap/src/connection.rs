@@ -1,8 +1,9 @@
 use crate::limits;
 use exposed_tls::{Inbox, Stream};
-use pure_imap::{Event, Fatal, Framer, Message, Out, Tag, response};
+use pure_imap::{Event, Fatal, Framer, Message, Out, Secret, Tag, response};
 use std::{io, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use zeroize::Zeroizing;
 
 /// Why a session ends.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,13 @@ impl Connection {
         Self { stream, framer: Framer::new(), out: Out::new(false), inbox: Inbox::default(), buffers: false }
     }
 
+    /// The client has logged in; no password comes any more, and so nothing is overwritten any more.
+    pub(crate) fn authenticated(&mut self, message_limit: u32) {
+        self.framer.authenticated(message_limit);
+        self.inbox.expect_secrets(false);
+        self.stream.expect_secrets(false);
+    }
+
     /// The socket, without anything that was received and not used.
     pub(crate) fn into_stream(self) -> Stream {
         self.stream
@@ -104,13 +112,13 @@ impl Connection {
     }
 
     /// The next line that is not a command, without its CRLF; for exchanges before anything else can happen.
-    pub(crate) async fn line(&mut self) -> Result<Vec<u8>, Fault> {
+    pub(crate) async fn line(&mut self) -> Result<Secret, Fault> {
         self.framer.expect_line();
         loop {
             match self.input(&mut |_| {})? {
                 Some(Input::Line) => {
                     let line = self.framer.command();
-                    return Ok(line.strip_suffix(b"\r\n").unwrap_or(line).to_vec());
+                    return Ok(Secret::new(line.strip_suffix(b"\r\n").unwrap_or(line).to_vec()));
                 }
                 Some(_) => return Err(Fatal::Order.into()),
                 None => {
@@ -169,7 +177,7 @@ impl Connection {
 
     /// Closing a socket that has bytes nobody read resets it, and the client may never see why: a little is read and dropped first.
     async fn linger(&mut self) -> io::Result<()> {
-        let mut scratch = vec![0; limits::LINGER / 16];
+        let mut scratch = Zeroizing::new(vec![0; limits::LINGER / 16]);
         let mut left = limits::LINGER;
         while left > 0 {
             match self.stream.read(&mut scratch).await? {

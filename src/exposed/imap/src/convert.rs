@@ -1,6 +1,9 @@
 //! Between the types of the protocol and those of the store.
 
-use crate::connection::Answer;
+use crate::{
+    connection::{Answer, Fault},
+    limits::LISTED,
+};
 use pure_addr::Text;
 use pure_imap::{Flag, Keyword, Out, Ranges};
 use wire::edge::store_session::{Flags, MAX_RANGES, MailboxId, Refusal, Role, SystemFlags, UidRange, Uids};
@@ -156,6 +159,19 @@ pub(crate) fn no_target() -> Answer {
 /// An answer of the store that this request does not have.
 pub(crate) fn unexpected() -> wire::Error {
     wire::Error::Malformed("not an answer to this request")
+}
+
+/// Adds a part of an answer: ascending over all parts, as the store promises, and no more than an account can have. Who goes on for ever is
+/// found out.
+pub(crate) fn add(part: &[UidRange], to: &mut Vec<(u32, u32)>) -> Result<(), Fault> {
+    for range in part {
+        let ascends = to.last().is_none_or(|(_, last)| *last < range.first) && range.first <= range.last;
+        if !ascends || to.len() >= LISTED {
+            return Err(unexpected().into());
+        }
+        to.push((range.first, range.last));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -52,3 +52,5 @@ pub(crate) const ARRANGED_PER_ACCOUNT: u64 = ARRANGED / 3;
 pub(crate) const SEARCH_RANGES: usize = 64 * 1024;
 /// Keywords announced in FLAGS for one mailbox.
 pub(crate) const KEYWORDS: usize = 128;
+/// Ranges of UIDs in an answer of the store: as many as an account can have messages.
+pub(crate) const LISTED: usize = 20_000_000;

@@ -97,13 +97,14 @@ async fn speak(conn: &mut Connection, server: &Server, peer: Peer, capabilities:
                 Err(answer) => answer,
             },
             Ok(_) => Answer::bad("Log in first"),
+            Err(parse::Refused::Bad(parse::Bad::Http)) => return Err(session::not_imap(conn).await),
             Err(refused) => session::refused(refused),
         };
         let answer = match attempt {
             None => answer,
             Some(Ok(account)) => {
                 let code = Code::Capability(capability::after_login(server.message_limit));
-                conn.framer.authenticated(server.message_limit);
+                conn.authenticated(server.message_limit);
                 answer.with(code).write(&mut conn.out, tag.as_ref());
                 return Ok(account);
             }
@@ -138,12 +139,13 @@ type Attempt = Result<Box<Account>, Failure>;
 
 /// RFC 9051 6.2.3, carried out as RFC 4616 PLAIN. The grammar of IMAP strings has no NUL, so the fields cannot run into each other.
 async fn login(server: &Server, peer: Peer, user: &str, password: &Secret) -> Result<Attempt, Fault> {
-    let mut message = Vec::with_capacity(user.len().saturating_add(password.0.len()).saturating_add(2));
+    let password = password.as_bytes();
+    let mut message = Vec::with_capacity(user.len().saturating_add(password.len()).saturating_add(2));
     message.push(0);
     message.extend_from_slice(user.as_bytes());
     message.push(0);
-    message.extend_from_slice(&password.0);
-    match start(server, peer, Mechanism::Plain, message, None).await? {
+    message.extend_from_slice(password);
+    match start(server, peer, Mechanism::Plain, message.into(), None).await? {
         Step::Done(attempt, _) => Ok(attempt),
         Step::Challenge(exchange, _) => {
             abort(server, exchange).await;
@@ -168,7 +170,7 @@ async fn authenticate(
         _ => return Ok(Err(Answer::no("CANNOT", "No such mechanism"))),
     };
     let initial = match initial {
-        Some(Secret(text)) => text,
+        Some(text) => text,
         None => {
             response::continuation(&mut conn.out, "");
             conn.line().await?
@@ -186,7 +188,7 @@ async fn authenticate(
                     abort(server, exchange).await;
                     return Ok(Err(cancelled(&line)));
                 };
-                let request = Request::Continue { exchange, response: answer.into() };
+                let request = Request::Continue { exchange, response: answer };
                 step = Step::from_reply(server.auth.call(&request, &[]).await?).await?;
             }
             Step::Done(attempt, None) => return Ok(Ok(attempt)),
@@ -194,21 +196,19 @@ async fn authenticate(
                 // RFC 5802 5: the client must see the server's signature; in IMAP that is one more challenge, answered by nothing.
                 response::continuation(&mut conn.out, &BASE64.encode(&last));
                 let line = conn.line().await?;
-                return Ok(if line.is_empty() { Ok(attempt) } else { Err(cancelled(&line)) });
+                return Ok(if line.as_bytes().is_empty() { Ok(attempt) } else { Err(cancelled(&line)) });
             }
         }
     }
 }
 
-/// One message of the client, in base64 without any leniency (RFC 4648 4). `*` takes the exchange back (RFC 9051 6.2.2).
-fn sasl(text: &[u8]) -> Option<Vec<u8>> {
-    // The decoder would take several padded texts in a row.
-    let padding_inside = text.iter().position(|b| *b == b'=').is_some_and(|at| text.len().saturating_sub(at) > 2);
-    if padding_inside { None } else { BASE64.decode(text).ok().filter(|message| message.len() <= MAX_SASL) }
+/// One message of the client. `*` takes the exchange back (RFC 9051 6.2.2).
+fn sasl(text: &Secret) -> Option<wire::Secret> {
+    parse::base64(text.as_bytes()).filter(|message| message.as_bytes().len() <= MAX_SASL).map(|message| message.as_bytes().into())
 }
 
-fn cancelled(text: &[u8]) -> Answer {
-    if text == b"*" { Answer::bad("AUTHENTICATE cancelled") } else { Answer::bad("Not base64") }
+fn cancelled(text: &Secret) -> Answer {
+    if text.as_bytes() == b"*" { Answer::bad("AUTHENTICATE cancelled") } else { Answer::bad("Not base64") }
 }
 
 enum Step {
@@ -235,10 +235,10 @@ async fn start(
     server: &Server,
     peer: Peer,
     mechanism: Mechanism,
-    initial: Vec<u8>,
+    initial: wire::Secret,
     channel_binding: Option<ByteBuf>,
 ) -> Result<Step, Fault> {
-    let request = Request::Start { session: peer.session, peer: peer.address.ip(), mechanism, initial: initial.into(), channel_binding };
+    let request = Request::Start { session: peer.session, peer: peer.address.ip(), mechanism, initial, channel_binding };
     match server.auth.call(&request, &[]).await {
         Ok(reply) => Step::from_reply(reply).await,
         Err(error) => {

@@ -64,6 +64,7 @@ async fn speak(conn: &mut Connection) -> Result<(), Fault> {
             // RFC 9051 6.2.3: LOGINDISABLED.
             Ok(Command::Login { .. } | Command::Authenticate { .. }) => Answer::no("PRIVACYREQUIRED", "Use STARTTLS first"),
             Ok(_) => Answer::bad("Not before STARTTLS and login"),
+            Err(parse::Refused::Bad(parse::Bad::Http)) => return Err(session::not_imap(conn).await),
             Err(refused) => session::refused(refused),
         };
         errors += u32::from(answer.condition == Condition::Bad);

@@ -91,7 +91,7 @@ pub(crate) async fn find(account: &mut Account, program: &[SearchKey]) -> Result
     let mut refused = None;
     while let Some(reply) = account.next().await? {
         match reply.body {
-            Response::Uids(uids) => found.extend(uids.iter().map(|range| (range.first, range.last))),
+            Response::Uids(part) => convert::add(&part, &mut found)?,
             Response::Done => {}
             Response::Refused(why) => refused = Some(convert::refusal(why)),
             _ => return Err(convert::unexpected().into()),

@@ -114,7 +114,7 @@ async fn open(account: &mut Account, name: &pure_addr::MailboxName) -> Result<Re
     let mut opened = None;
     while let Some(reply) = account.next().await? {
         match reply.body {
-            Response::Uids(part) => uids.extend(part.iter().map(|range| (range.first, range.last))),
+            Response::Uids(part) => convert::add(&part, &mut uids)?,
             Response::Mailbox(mailbox) => opened = Some(Ok(mailbox)),
             Response::Refused(why) => opened = Some(Err(convert::refusal(why))),
             _ => return Err(convert::unexpected().into()),

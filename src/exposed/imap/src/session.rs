@@ -98,7 +98,7 @@ pub(crate) async fn excuse<T>(conn: &mut Connection, ended: Result<T, Fault>) ->
 pub(crate) fn refused(why: parse::Refused) -> Answer {
     match why {
         parse::Refused::Bad(parse::Bad::Tag) => Answer::bad("Command without a tag"),
-        parse::Refused::Bad(parse::Bad::Command) => Answer::bad("Unknown command"),
+        parse::Refused::Bad(parse::Bad::Command | parse::Bad::Http) => Answer::bad("Unknown command"),
         parse::Refused::Bad(parse::Bad::Syntax) => Answer::bad("Syntax error"),
         parse::Refused::Bad(parse::Bad::Number) => Answer::bad("Invalid number or set"),
         parse::Refused::Bad(parse::Bad::Date) => Answer::bad("Invalid date"),
@@ -107,6 +107,12 @@ pub(crate) fn refused(why: parse::Refused) -> Answer {
         parse::Refused::Limit(text) => Answer::no("LIMIT", text),
         parse::Refused::BadCharset => Answer::no("", "Unknown charset").with(Code::BadCharset),
     }
+}
+
+/// Before login an HTTP request is no error like others: what follows it was written by somebody else (attack case STLS-09, ALPACA).
+pub(crate) async fn not_imap(conn: &mut Connection) -> Fault {
+    conn.goodbye(None, "This is a mail server").await;
+    Fault::Ended
 }
 
 /// RFC 2971: says no more than a name.

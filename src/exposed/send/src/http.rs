@@ -9,7 +9,7 @@ const MAX_CHUNK_LINE: usize = 128;
 
 /// Why there is no body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum HttpError {
+pub enum HttpError {
     #[error("the answer is not HTTP/1")]
     Malformed,
     #[error("the answer has status {0}")]
@@ -37,7 +37,7 @@ pub(crate) fn get(host: &str, path: &str) -> String {
 
 /// An answer as it arrives.
 #[derive(Debug)]
-pub(crate) struct Response {
+pub struct Response {
     max_body: usize,
     received: Vec<u8>,
     /// Where the body begins, and how long it is.
@@ -45,12 +45,12 @@ pub(crate) struct Response {
 }
 
 impl Response {
-    pub(crate) fn new(max_body: usize) -> Self {
+    pub fn new(max_body: usize) -> Self {
         Self { max_body, received: Vec::new(), head: None }
     }
 
     /// Takes bytes; the body, once it is known to be complete.
-    pub(crate) fn receive(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>, HttpError> {
+    pub fn receive(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>, HttpError> {
         let from = self.received.len().saturating_sub(3);
         self.received.extend_from_slice(bytes);
         if self.head.is_none() {
@@ -80,7 +80,7 @@ impl Response {
     }
 
     /// The body, now that the connection has ended: `in_order` by the server, or cut by anybody.
-    pub(crate) fn closed(self, in_order: bool) -> Result<Vec<u8>, HttpError> {
+    pub fn closed(self, in_order: bool) -> Result<Vec<u8>, HttpError> {
         let Some((start, framing)) = self.head else { return Err(HttpError::Truncated) };
         let body = self.received.get(start..).unwrap_or_default();
         match framing {

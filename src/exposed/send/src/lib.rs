@@ -35,7 +35,8 @@ mod bounded;
 mod connect;
 mod dns;
 mod hosts;
-mod http;
+#[doc(hidden)] // For tests/fuzz.
+pub mod http;
 mod levels;
 mod limits;
 mod message;

@@ -8,7 +8,7 @@ use crate::{
 };
 use exposed_tls::{Accepted, Inbox, Slot, Stream};
 use pure_addr::Text;
-use pure_smtp::{Action, AuthVerdict, CommitVerdict, Outcome, RecipientVerdict, SenderVerdict, Session, Step, Tls, Transaction};
+use pure_smtp::{Action, AuthVerdict, CommitVerdict, Outcome, RecipientVerdict, Role, SenderVerdict, Session, Step, Tls, Transaction};
 use rustix::net::RecvFlags;
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -20,6 +20,7 @@ use wire::{
     List,
     edge::mail::{self, Envelope, SessionId, Submitted},
 };
+use zeroize::Zeroizing;
 
 /// Bytes of input that may wait; more than the longest line.
 const INPUT: usize = 32 * 1024;
@@ -188,6 +189,10 @@ impl Connection<'_> {
             self.protocol.shut_down();
             return Ok(true);
         }
+        // RFC 4954 4: once.
+        let secrets = self.service.settings.role == Role::Submission && self.backend.owner().is_none();
+        self.inbox.expect_secrets(secrets);
+        stream.expect_secrets(secrets);
         let deadline = self.deadline();
         let mut service = self.service.stopping.clone();
         tokio::select! {
@@ -378,9 +383,9 @@ async fn linger(stream: &mut Stream) {
         if stream.shutdown().await.is_err() {
             return;
         }
-        let mut buffer = [0; 4096];
+        let mut buffer = Zeroizing::new([0; 4096]);
         let mut left = LINGER_BYTES;
-        while let Ok(n) = stream.read(&mut buffer).await {
+        while let Ok(n) = stream.read(&mut *buffer).await {
             left = left.saturating_sub(n);
             if n == 0 || left == 0 {
                 return;

@@ -1,5 +1,6 @@
 //! A connection, in clear text or TLS.
 
+use crate::secured::Secured;
 use std::{
     io,
     pin::Pin,
@@ -9,7 +10,6 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
-use tokio_rustls::server::TlsStream;
 use wire::edge::mail;
 
 /// Bytes of the `tls-exporter` channel binding (RFC 9266 4.1).
@@ -21,7 +21,7 @@ pub enum Stream {
     /// Clear text.
     Plain(TcpStream),
     /// TLS; boxed, so that the session around it stays small.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<Secured>),
 }
 
 impl Stream {
@@ -29,7 +29,14 @@ impl Stream {
     pub fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
-            Self::Tls(tls) => tls.get_ref().0,
+            Self::Tls(secured) => secured.tls.get_ref().0,
+        }
+    }
+
+    /// Whether what comes may be a password, as at first.
+    pub fn expect_secrets(&mut self, expected: bool) {
+        if let Self::Tls(secured) = self {
+            secured.plain = !expected;
         }
     }
 
@@ -40,8 +47,8 @@ impl Stream {
 
     /// Version and cipher suite, for trace headers.
     pub fn tls_info(&self) -> Option<mail::Tls> {
-        let Self::Tls(tls) = self else { return None };
-        let connection = tls.get_ref().1;
+        let Self::Tls(secured) = self else { return None };
+        let connection = secured.tls.get_ref().1;
         let version = match connection.protocol_version()? {
             rustls::ProtocolVersion::TLSv1_3 => "TLS1.3",
             rustls::ProtocolVersion::TLSv1_2 => "TLS1.2",
@@ -53,8 +60,8 @@ impl Stream {
 
     /// RFC 9266 `tls-exporter`; only TLS 1.3, where the exporter is bound to the whole handshake.
     pub fn channel_binding(&self) -> Option<[u8; CHANNEL_BINDING]> {
-        let Self::Tls(tls) = self else { return None };
-        let connection = tls.get_ref().1;
+        let Self::Tls(secured) = self else { return None };
+        let connection = secured.tls.get_ref().1;
         if connection.protocol_version() != Some(rustls::ProtocolVersion::TLSv1_3) {
             return None;
         }
@@ -70,7 +77,7 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_read(cx, buf),
-            Self::Tls(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
+            Self::Tls(s) => s.poll_read(cx, buf),
         }
     }
 }
@@ -79,21 +86,21 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_write(cx, buf),
-            Self::Tls(s) => Pin::new(s.as_mut()).poll_write(cx, buf),
+            Self::Tls(s) => Pin::new(&mut s.tls).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_flush(cx),
-            Self::Tls(s) => Pin::new(s.as_mut()).poll_flush(cx),
+            Self::Tls(s) => Pin::new(&mut s.tls).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_shutdown(cx),
-            Self::Tls(s) => Pin::new(s.as_mut()).poll_shutdown(cx),
+            Self::Tls(s) => Pin::new(&mut s.tls).poll_shutdown(cx),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The one TLS set-up of all servers.
 
-use crate::{Stream, oracle::Oracle, signer::RemoteKey};
+use crate::{Secured, Stream, oracle::Oracle, signer::RemoteKey};
 use rustls::{
     ServerConfig, SignatureScheme,
     crypto::aws_lc_rs,
@@ -130,7 +130,7 @@ impl Tls {
             return Err(io::ErrorKind::NotConnected.into());
         }
         let stream = tokio::time::timeout(HANDSHAKE, self.acceptor.accept(socket)).await??;
-        Ok(Stream::Tls(Box::new(stream)))
+        Ok(Stream::Tls(Box::new(Secured::new(stream))))
     }
 }
 

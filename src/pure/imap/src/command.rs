@@ -3,6 +3,7 @@
 use crate::{Date, DateTime, Flag, Section, SequenceSet};
 use pure_addr::MailboxName;
 use std::fmt;
+use zeroize::Zeroizing;
 
 /// A tag (RFC 9051 2.2.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,9 +31,21 @@ pub enum Mailbox {
     Impossible,
 }
 
-/// A password or an initial response; it is never printed.
+/// A password or an initial response: never printed, overwritten when dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub Vec<u8>);
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// Takes the bytes.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

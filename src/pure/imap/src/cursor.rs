@@ -1,9 +1,11 @@
 use crate::{
+    limits,
     literal::Header,
     parse::{Bad, Refused},
     sequence,
 };
 use std::borrow::Cow;
+use zeroize::Zeroizing;
 
 type Parsed<T> = Result<T, Refused>;
 
@@ -142,7 +144,9 @@ impl<'a> Cursor<'a> {
             std::str::from_utf8(plain).map_err(|_| Refused::Bad(Bad::Utf8))?;
             return Ok(Cow::Borrowed(plain));
         }
-        let mut out = plain.to_vec();
+        // It may be a password: of its full size at once, since a vector that grows leaves what it was, and overwritten where it is refused.
+        let mut out = Zeroizing::new(Vec::with_capacity(plain.len().saturating_add(self.rest.len().min(limits::CREDENTIAL))));
+        out.extend_from_slice(plain);
         while self.eat(b'\\') {
             match self.peek() {
                 Some(escaped @ (b'"' | b'\\')) => {
@@ -155,7 +159,7 @@ impl<'a> Cursor<'a> {
         }
         self.expect(b'"')?;
         std::str::from_utf8(&out).map_err(|_| Refused::Bad(Bad::Utf8))?;
-        Ok(Cow::Owned(out))
+        Ok(Cow::Owned(std::mem::take(&mut *out)))
     }
 
     fn literal(&mut self) -> Parsed<&'a [u8]> {

@@ -1,4 +1,5 @@
 use crate::{limits, literal::Header};
+use zeroize::Zeroize;
 
 /// What the bytes given so far amount to.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,10 +67,13 @@ enum State {
 /// Finds the end of each command in a stream of bytes (RFC 9051 2.2.1), holding no more of it than the limits say.
 ///
 /// Invariants: what is buffered is at most one command's text and its small literals; messages pass through as slices of the
-/// input; a literal is recognised before anything is parsed, so its bytes never become a command.
+/// input; a literal is recognised before anything is parsed, so its bytes never become a command. Before login any command may bring a
+/// password: what was buffered is overwritten then.
 #[derive(Debug)]
 pub struct Framer {
     buffer: Vec<u8>,
+    /// Whether what is buffered may be a password.
+    secret: bool,
     line_start: usize,
     literals: usize,
     line_limit: usize,
@@ -94,6 +98,7 @@ impl Framer {
     pub fn new() -> Self {
         Self {
             buffer: Vec::new(),
+            secret: true,
             line_start: 0,
             literals: 0,
             line_limit: limits::PRE_AUTH_LINE,
@@ -106,8 +111,13 @@ impl Framer {
         }
     }
 
-    /// The limits after login; `message` is the largest message in bytes.
+    /// The limits after login; `message` is the largest message in bytes. The command that brought the password is forgotten.
     pub fn authenticated(&mut self, message: u32) {
+        if self.finished {
+            self.finished = false;
+            self.clear_buffer();
+        }
+        self.secret = false;
         self.line_limit = limits::LINE;
         self.literal_limit = limits::LITERALS;
         self.message_limit = message;
@@ -131,7 +141,9 @@ impl Framer {
     /// Gives the buffer back; for a session that waits.
     pub fn release(&mut self) {
         self.start_over_if_finished();
-        self.buffer.shrink_to_fit();
+        if !self.secret || self.buffer.is_empty() {
+            self.buffer.shrink_to_fit();
+        }
     }
 
     /// Takes the announced message; the caller sends `+` if the client waits.
@@ -169,9 +181,23 @@ impl Framer {
     }
 
     fn clear_buffer(&mut self) {
+        if self.secret {
+            self.buffer.zeroize();
+        }
         self.buffer.clear();
         self.line_start = 0;
         self.literals = 0;
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let needed = self.buffer.len().saturating_add(bytes.len());
+        if self.secret && needed > self.buffer.capacity() {
+            // A vector that grows by itself leaves what it was.
+            let mut larger = Vec::with_capacity(needed.saturating_mul(2));
+            larger.extend_from_slice(&self.buffer);
+            std::mem::replace(&mut self.buffer, larger).zeroize();
+        }
+        self.buffer.extend_from_slice(bytes);
     }
 
     fn begin_message(&mut self, message: Message, keep: bool) {
@@ -190,7 +216,7 @@ impl Framer {
             State::Message { left, keep } => self.feed_message(input, left, keep),
             State::Literal { left } => {
                 let take = left.min(input.len());
-                self.buffer.extend_from_slice(input.get(..take).unwrap_or_default());
+                self.keep(input.get(..take).unwrap_or_default());
                 let left = left - take;
                 self.state = State::Literal { left };
                 if left == 0 {
@@ -221,11 +247,11 @@ impl Framer {
             if input.len() >= allowed {
                 return (0, self.stop(Fatal::Line));
             }
-            self.buffer.extend_from_slice(input);
+            self.keep(input);
             return (input.len(), Event::More);
         };
         let take = end + 1;
-        self.buffer.extend_from_slice(input.get(..take).unwrap_or_default());
+        self.keep(input.get(..take).unwrap_or_default());
         (take, self.line_complete())
     }
 
@@ -300,6 +326,14 @@ impl Framer {
         self.buffer.shrink_to_fit();
         self.state = State::Stopped(why);
         Event::Fatal(why)
+    }
+}
+
+impl Drop for Framer {
+    fn drop(&mut self) {
+        if self.secret {
+            self.buffer.zeroize();
+        }
     }
 }
 

@@ -69,7 +69,14 @@ impl Response {
 fn decode(text: &[u8]) -> Option<Secret> {
     // The decoder would take several padded texts in a row.
     let padding_inside = text.iter().position(|&b| b == b'=').is_some_and(|at| text.len().saturating_sub(at) > 2);
-    if padding_inside { None } else { BASE64.decode(text).ok().map(Secret::new) }
+    if padding_inside {
+        return None;
+    }
+    // What cannot be decoded to its end is overwritten too.
+    let mut message = Zeroizing::new(vec![0; BASE64.decode_len(text.len()).ok()?]);
+    let length = BASE64.decode_mut(text, &mut message).ok()?;
+    message.truncate(length);
+    Some(Secret(message))
 }
 
 /// The text of a 334 reply.

@@ -63,19 +63,21 @@ impl Auth {
     }
 }
 
+/// As whom to act, name and password (RFC 4616 2).
+pub fn plain(message: &[u8]) -> Option<(&str, &str, &str)> {
+    let mut fields = std::str::from_utf8(message).ok()?.split('\0');
+    let (authzid, authcid, password) = (fields.next()?, fields.next()?, fields.next()?);
+    (fields.next().is_none() && !authcid.is_empty() && !password.is_empty()).then_some((authzid, authcid, password))
+}
+
 /// What is said, and the session that comes with it.
 type Answer = Result<(Response, Option<OwnedFd>), Failure>;
 
 impl Auth {
     /// RFC 4616.
     async fn plain(&self, mut attempt: Attempt, message: &[u8]) -> Answer {
-        let text = std::str::from_utf8(message).map_err(|_| Failure::Malformed)?;
-        let fields: Vec<&str> = text.split('\0').collect();
-        let [authzid, authcid, password] = fields.as_slice() else { return Err(Failure::Malformed) };
-        if authcid.is_empty() || password.is_empty() {
-            return Err(Failure::Malformed);
-        }
-        let address = self.name_attempt(&mut attempt, authcid, (!authzid.is_empty()).then_some(*authzid))?;
+        let (authzid, authcid, password) = plain(message).ok_or(Failure::Malformed)?;
+        let address = self.name_attempt(&mut attempt, authcid, (!authzid.is_empty()).then_some(authzid))?;
         if password.len() > MAX_PASSWORD {
             return Err(self.refuse(&attempt, "the password is too long"));
         }

@@ -12,7 +12,7 @@ use wire::edge::auth_login::Mechanism;
 
 /// Why an exchange ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub enum Refused {
     /// Not a message of the mechanism.
     Malformed,
     /// A message of the mechanism that does not authenticate anybody.
@@ -34,19 +34,19 @@ enum Binding {
 
 /// client-first-message of RFC 5802 7.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct ClientFirst {
+pub struct ClientFirst {
     binding: Binding,
     gs2_header: String,
     bare: String,
     nonce: String,
     /// As whom to act; only the user themself is allowed.
-    pub(crate) authzid: Option<String>,
+    pub authzid: Option<String>,
     /// Unescaped.
-    pub(crate) username: String,
+    pub username: String,
 }
 
 impl ClientFirst {
-    pub(crate) fn parse(message: &[u8]) -> Result<Self, Refused> {
+    pub fn parse(message: &[u8]) -> Result<Self, Refused> {
         let text = utf8(message)?;
         let (flag, rest) = text.split_once(',').ok_or(Refused::Malformed)?;
         let (authzid, bare) = rest.split_once(',').ok_or(Refused::Malformed)?;
@@ -81,7 +81,7 @@ impl ClientFirst {
     /// The server's first message, and what waits for the client's last.
     ///
     /// `channel_binding` is the `tls-exporter` value (RFC 9266) where the connection has one; then -PLUS was offered.
-    pub(crate) fn challenge(
+    pub fn challenge(
         self,
         mechanism: Mechanism,
         channel_binding: Option<&[u8]>,
@@ -103,7 +103,7 @@ impl ClientFirst {
 }
 
 /// Between the server's first message and the client's last.
-pub(crate) struct Exchange {
+pub struct Exchange {
     keys: ScramKeys,
     nonce: String,
     /// base64 of gs2-header and channel binding data, as `c=` must have it.
@@ -114,7 +114,7 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// Checks the client's last message; returns the server's, with its signature.
-    pub(crate) fn finish(self, message: &[u8]) -> Result<String, Refused> {
+    pub fn finish(self, message: &[u8]) -> Result<String, Refused> {
         let text = utf8(message)?;
         let (without_proof, proof) = text.rsplit_once(",p=").ok_or(Refused::Malformed)?;
         let mut attributes = without_proof.split(',');

@@ -14,7 +14,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// Why text is not a verifier. Says nothing of what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum InvalidVerifier {
+pub enum InvalidVerifier {
     #[error("is not an argon2id hash such as $argon2id$v=19$m=19456,t=2,p=1$SALT$HASH")]
     Argon2,
     #[error("asks for more memory, passes or lanes than allowed (256 MiB, 20, 16)")]
@@ -182,11 +182,11 @@ impl fmt::Debug for Argon2id {
 
 /// What RFC 5802 3 lets a server keep, for SHA-256 (RFC 7677).
 #[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
-pub(crate) struct ScramKeys {
-    pub(crate) iterations: u32,
-    pub(crate) salt: Vec<u8>,
-    pub(crate) stored_key: [u8; 32],
-    pub(crate) server_key: [u8; 32],
+pub struct ScramKeys {
+    pub iterations: u32,
+    pub salt: Vec<u8>,
+    pub stored_key: [u8; 32],
+    pub server_key: [u8; 32],
 }
 
 impl ScramKeys {
@@ -235,12 +235,12 @@ impl fmt::Debug for ScramKeys {
     }
 }
 
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
 /// HMAC-SHA-256 over the concatenation of `parts`.
-pub(crate) fn hmac_sha256(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+pub fn hmac_sha256(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     // RFC 2104 2: a key shorter than the block is filled up with zeros.
     let mut block = Zeroizing::new([0; 64]);
     block.iter_mut().zip(key).for_each(|(b, k)| *b = *k);

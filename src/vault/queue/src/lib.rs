@@ -42,7 +42,8 @@ mod remote;
 mod services;
 pub mod settings;
 mod spool;
-mod srs;
+#[doc(hidden)] // For tests/fuzz.
+pub mod srs;
 mod submit;
 #[cfg(test)]
 mod testing;

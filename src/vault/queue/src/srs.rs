@@ -16,7 +16,7 @@ const HASH: usize = 10;
 /// Base32 digits of the name of a sender that is kept: 80 bits.
 const NAME: usize = 16;
 /// Days that an address is good for. Failures come within a week; queues give up after five days.
-pub(crate) const GOOD_FOR: i64 = 21;
+pub const GOOD_FOR: i64 = 21;
 /// Days that can be told apart: two digits.
 const CYCLE: i64 = 1024;
 const MILLIS: i64 = 86_400_000;
@@ -24,31 +24,31 @@ const DIGITS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
 /// A reverse-path of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Rewritten {
-    pub(crate) path: Address,
+pub struct Rewritten {
+    pub path: Address,
     /// The sender, when the path does not say who that is.
-    pub(crate) kept: Option<Kept>,
+    pub kept: Option<Kept>,
 }
 
 /// A sender that the spool keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Kept {
-    pub(crate) name: String,
-    pub(crate) sender: Address,
+pub struct Kept {
+    pub name: String,
+    pub sender: Address,
     /// Since when, in days since 1970.
-    pub(crate) day: i64,
+    pub day: i64,
 }
 
 /// To whom mail for an SRS address goes back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub enum Origin {
     Sender(Address),
     /// The one that is kept under this name, if [`is_named`].
     Kept(String),
 }
 
 /// Whether an address has the form of ours.
-pub(crate) fn is(address: &Address) -> bool {
+pub fn is(address: &Address) -> bool {
     tagged(address.local.as_str()).is_some()
 }
 
@@ -64,7 +64,7 @@ fn tagged(local: &str) -> Option<(u8, &str)> {
 }
 
 /// The reverse-path under which mail of `sender` is sent on, at our domain. None when our domain is too long for any.
-pub(crate) fn rewrite(key: &[u8], sender: &Address, ours: &Domain, now: i64) -> Option<Rewritten> {
+pub fn rewrite(key: &[u8], sender: &Address, ours: &Domain, now: i64) -> Option<Rewritten> {
     if let Some(path) = within(key, sender, ours, now) {
         return Some(Rewritten { path, kept: None });
     }
@@ -107,7 +107,7 @@ fn within(key: &[u8], sender: &Address, ours: &Domain, now: i64) -> Option<Addre
 }
 
 /// To whom mail for an SRS address goes back; none when it is not one that we made lately.
-pub(crate) fn reverse(key: &[u8], address: &Address, now: i64) -> Option<Origin> {
+pub fn reverse(key: &[u8], address: &Address, now: i64) -> Option<Origin> {
     let ours = address.domain.as_str();
     let (form, rest) = tagged(address.local.as_str())?;
     let (given, rest) = rest.split_once('=')?;
@@ -130,7 +130,7 @@ pub(crate) fn reverse(key: &[u8], address: &Address, now: i64) -> Option<Origin>
 }
 
 /// Whether `address` names this sender, and was made on the day that it says.
-pub(crate) fn is_named(key: &[u8], address: &Address, sender: &Address) -> bool {
+pub fn is_named(key: &[u8], address: &Address, sender: &Address) -> bool {
     let parts = tagged(address.local.as_str()).and_then(|(_, rest)| rest.split_once('='));
     parts.is_some_and(|(given, day)| name(key, sender, &address.domain, &day.to_ascii_uppercase()).is_some_and(|name| same(given, &name)))
 }

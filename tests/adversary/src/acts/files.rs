@@ -1,7 +1,11 @@
 //! Files: others' and its own.
 
-use super::{Act, CWD, arg};
+use super::{Act, CWD, Facts, arg, opened};
 use crate::{Puppet, Stop};
+use nix::errno::Errno;
+
+/// fcntl(2)
+const DN_CREATE: u64 = 4;
 
 /// Names below which a shellcode looks, and what it would be.
 const READ: &[(&str, &str)] = &[
@@ -37,7 +41,6 @@ const WRITE: &[(&str, &str)] = &[
     ("write /dev/shm", "/dev/shm/adversary-NAME"),
     ("write /var/tmp", "/var/tmp/adversary-NAME"),
     ("write /", "/adversary-NAME"),
-    ("write /proc/self/mem", "/proc/self/mem"),
     ("write /proc/self/oom_score_adj", "/proc/self/oom_score_adj"),
     ("write /proc/sys/kernel/core_pattern", "/proc/sys/kernel/core_pattern"),
     ("write /dev/kmsg", "/dev/kmsg"),
@@ -55,13 +58,19 @@ pub(super) fn acts() -> Vec<Act> {
         acts.push(Act::new(format!("list the state of {state}"), move |puppet, facts| puppet.read(&format!("{}/{state}", facts.states))));
     }
     acts.push(Act::new("read auth.db", |puppet, facts| puppet.read(&format!("{}/auth/auth.db", facts.states))));
-    acts.push(Act::new("read memory of a sibling", |puppet, facts| puppet.read(&format!("/proc/{}/mem", facts.sibling))));
-    acts.push(Act::new("read environ of a sibling", |puppet, facts| puppet.read(&format!("/proc/{}/environ", facts.sibling))));
-    acts.push(Act::new("list descriptors of a sibling", |puppet, facts| puppet.read(&format!("/proc/{}/fd", facts.sibling))));
-    acts.push(Act::new("enter the root of a sibling", |puppet, facts| puppet.read(&format!("/proc/{}/root/", facts.sibling))));
+    acts.push(Act::new("read memory of a sibling", |puppet, facts| {
+        puppet.at("/proc/SIBLING/mem", facts, facts.sibling.address, libc::SYS_read)
+    }));
+    acts.push(Act::new("read environ of a sibling", |puppet, facts| puppet.read(&format!("/proc/{}/environ", facts.sibling.pid))));
+    acts.push(Act::new("list descriptors of a sibling", |puppet, facts| puppet.read(&format!("/proc/{}/fd", facts.sibling.pid))));
+    acts.push(Act::new("enter the root of a sibling", |puppet, facts| puppet.read(&format!("/proc/{}/root/", facts.sibling.pid))));
     for (name, path) in WRITE {
         acts.push(Act::new(*name, |puppet, facts| puppet.write(&path.replace("NAME", facts.name), libc::O_CREAT)));
     }
+    acts.push(Act::new("write /proc/self/mem", |puppet, facts| {
+        let own = puppet.bytes(&[0; 16])?;
+        puppet.at("/proc/self/mem", facts, own, libc::SYS_write)
+    }));
     acts.push(Act::new("write postern.toml as it was given", |puppet, facts| puppet.write(&facts.config, 0)));
     acts.push(Act::new("write its own program", |puppet, facts| puppet.write(&facts.program, 0)));
     for state in ["queue", "store", "auth", "keys"] {
@@ -75,20 +84,14 @@ pub(super) fn acts() -> Vec<Act> {
 /// What can be done to a file but reading and writing. On a file of its own where it may have one.
 fn changes() -> Vec<Act> {
     let with_file = |name: &str, change: fn(&mut Puppet, u64) -> Result<u64, Stop>| {
-        Act::new(name, move |puppet: &mut Puppet, facts: &super::Facts| {
-            let file = facts.own_file("adversary-own");
-            // Where no file can be made the attempt goes on without one.
-            let path = match puppet.make(&file) {
-                Err(killed @ Stop::Killed(_)) => return Err(killed),
-                Err(_) => puppet.text(&file)?,
-                Ok(path) => path,
-            };
+        Act::new(name, move |puppet: &mut Puppet, facts: &Facts| {
+            let path = puppet.make_if_possible(&facts.own_file("adversary-own"))?;
             change(puppet, path).map(drop)
         })
     };
     let with_name = |name: &str, change: fn(&mut Puppet, u64) -> Result<u64, Stop>| {
         let file: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-        Act::new(name, move |puppet: &mut Puppet, facts: &super::Facts| {
+        Act::new(name, move |puppet: &mut Puppet, facts: &Facts| {
             let path = puppet.text(&facts.own_file(&format!("adversary-{file}")))?;
             change(puppet, path).map(drop)
         })
@@ -110,23 +113,39 @@ fn changes() -> Vec<Act> {
             let target = p.text("/etc/shadow")?;
             p.call(libc::SYS_symlinkat, [target, CWD, path, 0, 0, 0])
         }),
-        with_name("hard link", |p, path| {
-            let from = p.text("/proc/self/exe")?;
-            p.call(libc::SYS_linkat, [CWD, from, CWD, path, arg(libc::AT_SYMLINK_FOLLOW), 0])
+        Act::new("hard link", |p, facts| {
+            let file = facts.own_file("adversary-linked");
+            let from = p.make_if_possible(&file)?;
+            // Beside it: from one file system to another there are none.
+            let to = p.text(&format!("{file}-again"))?;
+            p.call(libc::SYS_linkat, [CWD, from, CWD, to, 0, 0]).map(drop)
         }),
         with_name("mknod: a device", |p, path| p.call(libc::SYS_mknod, [path, u64::from(libc::S_IFCHR | 0o666), 0x101, 0, 0, 0])),
         with_name("mknod: a pipe", |p, path| p.call(libc::SYS_mknodat, [CWD, path, u64::from(libc::S_IFIFO | 0o666), 0, 0, 0])),
         with_file("utimensat", |p, path| p.call(libc::SYS_utimensat, [CWD, path, 0, 0, 0, 0])),
         with_file("truncate by path", |p, path| p.call(libc::SYS_truncate, [path, 0, 0, 0, 0, 0])),
-        with_file("open_by_handle_at", |p, _| {
-            let handle = p.words(&[0x0000_0001_0000_0008, 2])?;
-            p.call(libc::SYS_open_by_handle_at, [CWD, handle, arg(libc::O_RDONLY), 0, 0, 0])
+        Act::new("open_by_handle_at", |p, _| {
+            let made_up = p.words(&[0x0000_0001_0000_0008, 2])?;
+            match p.call(libc::SYS_open_by_handle_at, [CWD, made_up, arg(libc::O_RDONLY), 0, 0, 0]) {
+                // It is only not the handle of anything. Asking for one before would be the end already where that is forbidden.
+                Err(Stop::Errno(Errno::ESTALE)) => {}
+                other => return other.map(drop),
+            }
+            let (directory, handle) = (p.open("/tmp", libc::O_RDONLY | libc::O_DIRECTORY)?, p.handle_of("/tmp")?);
+            p.call(libc::SYS_open_by_handle_at, [directory, handle, arg(libc::O_RDONLY), 0, 0, 0]).map(drop)
         }),
-        with_file("name_to_handle_at", |p, path| {
-            let (handle, mount) = (p.words(&[128, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])?, p.words(&[0])?);
-            p.call(libc::SYS_name_to_handle_at, [CWD, path, handle, mount, 0, 0])
-        }),
+        // Not its state: overlayfs has no handles.
+        Act::new("name_to_handle_at", |p, _| p.handle_of("/tmp").map(drop)),
         with_file("inotify", |p, _| p.call(libc::SYS_inotify_init1, [0, 0, 0, 0, 0, 0])),
+        Act::new("fcntl: a lease", |p, facts| {
+            let path = facts.own_file("adversary-own");
+            let file = p.open_if_possible(&path, libc::O_RDWR | libc::O_CREAT)?;
+            p.call(libc::SYS_fcntl, [file, arg(libc::F_SETLEASE), arg(libc::F_WRLCK), 0, 0, 0]).map(drop)
+        }),
+        Act::new("fcntl: watch a directory", |p, _| {
+            let directory = p.open_if_possible("/tmp", libc::O_RDONLY | libc::O_DIRECTORY)?;
+            p.call(libc::SYS_fcntl, [directory, arg(libc::F_NOTIFY), DN_CREATE, 0, 0, 0]).map(drop)
+        }),
         with_file("fanotify", |p, _| p.call(libc::SYS_fanotify_init, [0, 0, 0, 0, 0, 0])),
         with_file("chdir", |p, _| {
             let root = p.text("/")?;
@@ -134,4 +153,26 @@ fn changes() -> Vec<Act> {
         }),
         with_file("umask 0", |p, _| p.call(libc::SYS_umask, [0o077, 0, 0, 0, 0, 0])),
     ]
+}
+
+impl Puppet {
+    /// Opens a file of the kernel that is somebody's memory, and reads or writes 16 bytes at an address.
+    fn at(&mut self, path: &str, facts: &Facts, address: u64, number: libc::c_long) -> Result<(), Stop> {
+        let path = path.replace("SIBLING", &facts.sibling.pid.to_string());
+        let fd = self.open(&path, if number == libc::SYS_read { libc::O_RDONLY } else { libc::O_RDWR })?;
+        let buffer = self.bytes(&[0; 16])?;
+        // Not pread64(2) and pwrite64(2), of which a filter may leave out one.
+        let moved = self.call(libc::SYS_lseek, [fd, address, arg(libc::SEEK_SET), 0, 0, 0]);
+        opened(moved.and_then(|_| self.call(number, [fd, buffer, 16, 0, 0, 0])))
+    }
+
+    /// The handle of a file, for open_by_handle_at(2).
+    fn handle_of(&mut self, path: &str) -> Result<u64, Stop> {
+        let (path, mount) = (self.text(path)?, self.words(&[0])?);
+        let mut room = [0; 17];
+        room[0] = 128;
+        let handle = self.words(&room)?;
+        self.call(libc::SYS_name_to_handle_at, [CWD, path, handle, mount, 0, 0])?;
+        Ok(handle)
+    }
 }

@@ -13,7 +13,8 @@ pub(super) fn acts() -> Vec<Act> {
             p.call(libc::SYS_umount2, [target, arg(libc::MNT_DETACH), 0, 0, 0, 0]).map(drop)
         }),
         Act::new("pivot_root", |p, _| {
-            let root = p.text("/")?;
+            // Something that is mounted.
+            let root = p.text("/tmp")?;
             p.call(libc::SYS_pivot_root, [root, root, 0, 0, 0, 0]).map(drop)
         }),
         Act::new("fsopen", |p, _| {
@@ -83,8 +84,9 @@ pub(super) fn acts() -> Vec<Act> {
             p.call(libc::SYS_modify_ldt, [0, buffer, 64, 0, 0, 0]).map(drop)
         }),
         Act::new("set the clock", |p, _| {
-            // Not a time: nothing changes even where it is allowed.
-            let time = p.words(&[u64::MAX, u64::MAX])?;
+            // To what it is now.
+            let time = p.words(&[0, 0])?;
+            p.call(libc::SYS_clock_gettime, [0, time, 0, 0, 0, 0])?;
             p.call(libc::SYS_clock_settime, [0, time, 0, 0, 0, 0]).map(drop)
         }),
         Act::new("adjust the clock", |p, _| {
@@ -120,11 +122,23 @@ pub(super) fn acts() -> Vec<Act> {
             p.call(libc::SYS_signalfd4, [u64::MAX, mask, 8, 0, 0, 0]).map(drop)
         }),
         Act::new("splice from a pipe", |p, _| {
-            let both = p.words(&[0])?;
-            p.call(libc::SYS_pipe2, [both, 0, 0, 0, 0, 0]).map(drop)
+            let (from, to) = (p.words(&[0])?, p.words(&[0])?);
+            for both in [from, to] {
+                p.call(libc::SYS_pipe2, [both, 0, 0, 0, 0, 0])?;
+            }
+            let byte = p.text("x")?;
+            let (read, write) = (p.int(from)?, p.int(from.saturating_add(4))?);
+            let to = p.int(to.saturating_add(4))?;
+            p.call(libc::SYS_write, [write, byte, 1, 0, 0, 0])?;
+            p.call(libc::SYS_splice, [read, 0, to, 0, 1, 0]).map(drop)
         }),
         Act::call("vmsplice", libc::SYS_vmsplice, &[0, 0, 0, 0]),
-        Act::call("remap_file_pages", libc::SYS_remap_file_pages, &[0, 4096, 0, 0, 0]),
+        Act::new("remap_file_pages", |p, _| {
+            // Two shared pages, the first of which is to show the second.
+            let (shared, rights) = (arg(libc::MAP_SHARED | libc::MAP_ANONYMOUS), arg(libc::PROT_READ | libc::PROT_WRITE));
+            let pages = p.call(libc::SYS_mmap, [0, 8192, rights, shared, u64::MAX, 0])?;
+            p.call(libc::SYS_remap_file_pages, [pages, 4096, 0, 1, 0, 0]).map(drop)
+        }),
         Act::call("mlockall", libc::SYS_mlockall, &[1]),
         Act::call("a number that is no call", 1000, &[]),
         Act::call("a call of another ABI (x32)", 0x4000_0000 | libc::SYS_getpid, &[]),
@@ -133,8 +147,8 @@ pub(super) fn acts() -> Vec<Act> {
         Act::call("getpid (given)", libc::SYS_getpid, &[]),
     ];
     acts.push(Act::new("terminal input (TIOCSTI)", |p, _| {
-        let byte = p.text("x")?;
-        p.call(libc::SYS_ioctl, [0, 0x5412, byte, 0, 0, 0]).map(drop)
+        let (terminal, byte) = (p.open_if_possible("/dev/ptmx", libc::O_RDWR | libc::O_NOCTTY)?, p.text("x")?);
+        p.call(libc::SYS_ioctl, [terminal, libc::TIOCSTI, byte, 0, 0, 0]).map(drop)
     }));
     acts
 }

@@ -1,12 +1,26 @@
 //! What a shellcode would try. An act that comes to its end was allowed; each is tried in a fresh copy of the process.
 
 mod files;
+mod held;
 mod kernel;
 mod processes;
 mod sockets;
 
 use crate::{Puppet, Stop};
 use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// Another process than the attacked one.
+#[derive(Debug, Clone)]
+pub struct Sibling {
+    /// Its number in the host.
+    pub pid: i32,
+    /// Its number here.
+    pub outside: u32,
+    /// Where it may write.
+    pub address: u64,
+    /// What is there, which does not change.
+    pub bytes: [u8; 16],
+}
 
 /// Where things are, as the attacked process may know them.
 #[derive(Debug, Clone)]
@@ -27,14 +41,24 @@ pub struct Facts {
     pub tls_key: String,
     /// The process that watches over the daemons.
     pub parent: i32,
-    /// Another daemon, by its number there.
-    pub sibling: i32,
+    /// Another daemon.
+    pub sibling: Sibling,
+    /// PID 1 of its host, as the machine numbers it.
+    pub host: u32,
+    /// Whether it holds listening TCP sockets, and with them the connections that come in.
+    pub listens: bool,
+    /// Whether it holds listening local sockets.
+    pub serves: bool,
+    /// Whether it makes TCP connections.
+    pub dials_out: bool,
     /// Another machine, which listens on every port that is tried.
     pub remote: Ipv4Addr,
     /// The same.
     pub remote6: Ipv6Addr,
     /// This machine.
     pub here: Ipv4Addr,
+    /// A datagram socket that a program of the host has bound, for anybody to write to.
+    pub datagrams: String,
     /// An abstract socket that a program outside listens on.
     pub abstract_name: String,
 }
@@ -83,12 +107,20 @@ impl Act {
 
 /// Everything that is tried, in the order of the table.
 pub fn acts() -> Vec<Act> {
-    [files::acts(), sockets::acts(), processes::acts(), kernel::acts()].into_iter().flatten().collect()
+    [files::acts(), sockets::acts(), held::acts(), processes::acts(), kernel::acts()].into_iter().flatten().collect()
 }
 
 const fn arg(value: i32) -> u64 {
     // Sign-extended, as the C library passes it.
     value as i64 as u64
+}
+
+/// What came of using a file that could be opened: whatever the kernel says of these bytes, the file was not shut.
+fn opened(used: Result<u64, Stop>) -> Result<(), Stop> {
+    match used {
+        Ok(_) | Err(Stop::Errno(_)) => Ok(()),
+        Err(stop) => Err(stop),
+    }
 }
 
 const CWD: u64 = arg(libc::AT_FDCWD);
@@ -103,6 +135,14 @@ impl Puppet {
         self.call(libc::SYS_close, [fd, 0, 0, 0, 0, 0]).map(drop)
     }
 
+    /// A descriptor, or the first that every process has where the file cannot be opened: the attempt goes on with that.
+    fn open_if_possible(&mut self, path: &str, flags: i32) -> Result<u64, Stop> {
+        match self.open(path, flags) {
+            Err(Stop::Errno(_)) => Ok(0),
+            other => other,
+        }
+    }
+
     /// Opens and reads a byte, or the names of a directory.
     fn read(&mut self, path: &str) -> Result<(), Stop> {
         let fd = self.open(path, libc::O_RDONLY)?;
@@ -111,24 +151,29 @@ impl Puppet {
             Err(Stop::Errno(nix::errno::Errno::EISDIR)) => self.call(libc::SYS_getdents64, [fd, buffer, 512, 0, 0, 0]),
             other => other,
         };
-        self.close(fd)?;
-        read.map(drop)
+        opened(read)
     }
 
-    /// Makes or opens a file and writes a byte at its end.
+    /// Makes or opens a file and writes an empty line at its end.
     fn write(&mut self, path: &str, flags: i32) -> Result<(), Stop> {
         let fd = self.open(path, libc::O_WRONLY | libc::O_APPEND | flags)?;
-        let byte = self.text("")?;
-        let written = self.call(libc::SYS_write, [fd, byte, 1, 0, 0, 0]);
-        self.close(fd)?;
-        written.map(drop)
+        let byte = self.text("\n")?;
+        opened(self.call(libc::SYS_write, [fd, byte, 1, 0, 0, 0]))
     }
 
     /// An int that a call has left in its memory.
-    fn int(&self, at: u64) -> Result<u64, Stop> {
+    pub(crate) fn int(&self, at: u64) -> Result<u64, Stop> {
         let mut bytes = [0; 4];
         self.peek(at, &mut bytes)?;
         Ok(arg(i32::from_ne_bytes(bytes)))
+    }
+
+    /// A file of its own to do something with; where none can be made the attempt goes on without one.
+    fn make_if_possible(&mut self, path: &str) -> Result<u64, Stop> {
+        match self.make(path) {
+            Err(Stop::Errno(_)) => self.text(path),
+            other => other,
+        }
     }
 
     /// A file of its own to do something with.

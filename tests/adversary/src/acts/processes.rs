@@ -10,7 +10,8 @@ const READ_EXEC: u64 = (libc::PROT_READ | libc::PROT_EXEC) as u64;
 const ANONYMOUS: u64 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
 const PRIVATE: u64 = libc::MAP_PRIVATE as u64;
 const THREAD: i32 = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_SYSVSEM;
-const SIGQUEUE_INFO: [u8; 128] = [0; 128];
+/// `siginfo_t` with SI_QUEUE in `si_code`: all else the kernel keeps for itself (rt_sigqueueinfo(2)).
+const SIGQUEUE_INFO: [u64; 16] = [0, 0xffff_ffff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 pub(super) fn acts() -> Vec<Act> {
     [others(), new(), code(), identity()].into_iter().flatten().collect()
@@ -19,14 +20,15 @@ pub(super) fn acts() -> Vec<Act> {
 fn others() -> Vec<Act> {
     let ptrace = |name: &str, request: libc::c_uint| {
         Act::new(name, move |p: &mut Puppet, f: &super::Facts| {
-            p.call(libc::SYS_ptrace, [u64::from(request), arg(f.sibling), 0, 0, 0, 0]).map(drop)
+            p.call(libc::SYS_ptrace, [u64::from(request), arg(f.sibling.pid), 0, 0, 0, 0]).map(drop)
         })
     };
     let memory = |name: &str, number: libc::c_long| {
         Act::new(name, move |p: &mut Puppet, f: &super::Facts| {
-            let buffer = p.bytes(&[0; 16])?;
-            let (here, there) = (p.words(&[buffer, 1])?, p.words(&[0x40_0000, 1])?);
-            p.call(number, [arg(f.sibling), here, 1, there, 1, 0]).map(drop)
+            // Written is what is there already.
+            let buffer = p.bytes(&f.sibling.bytes)?;
+            let (here, there) = (p.words(&[buffer, 16])?, p.words(&[f.sibling.address, 16])?);
+            p.call(number, [arg(f.sibling.pid), here, 1, there, 1, 0]).map(drop)
         })
     };
     vec![
@@ -34,26 +36,30 @@ fn others() -> Vec<Act> {
         ptrace("ptrace: seize a sibling", libc::PTRACE_SEIZE),
         memory("process_vm_readv a sibling", libc::SYS_process_vm_readv),
         memory("process_vm_writev a sibling", libc::SYS_process_vm_writev),
-        Act::new("kill: signal a sibling", |p, f| p.call(libc::SYS_kill, [arg(f.sibling), 0, 0, 0, 0, 0]).map(drop)),
+        Act::new("kill: signal a sibling", |p, f| p.call(libc::SYS_kill, [arg(f.sibling.pid), 0, 0, 0, 0, 0]).map(drop)),
         Act::new("kill: signal who watches", |p, f| p.call(libc::SYS_kill, [arg(f.parent), 0, 0, 0, 0, 0]).map(drop)),
         Act::new("kill: signal all", |p, _| p.call(libc::SYS_kill, [arg(-1), 0, 0, 0, 0, 0]).map(drop)),
-        Act::new("tgkill a sibling", |p, f| p.call(libc::SYS_tgkill, [arg(f.sibling), arg(f.sibling), 0, 0, 0, 0]).map(drop)),
-        Act::new("tkill a sibling", |p, f| p.call(libc::SYS_tkill, [arg(f.sibling), 0, 0, 0, 0, 0]).map(drop)),
+        Act::new("tgkill a sibling", |p, f| p.call(libc::SYS_tgkill, [arg(f.sibling.pid), arg(f.sibling.pid), 0, 0, 0, 0]).map(drop)),
+        Act::new("tkill a sibling", |p, f| p.call(libc::SYS_tkill, [arg(f.sibling.pid), 0, 0, 0, 0, 0]).map(drop)),
         Act::new("rt_sigqueueinfo a sibling", |p, f| {
-            let info = p.bytes(&SIGQUEUE_INFO)?;
-            p.call(libc::SYS_rt_sigqueueinfo, [arg(f.sibling), 0, info, 0, 0, 0]).map(drop)
+            let info = p.words(&SIGQUEUE_INFO)?;
+            p.call(libc::SYS_rt_sigqueueinfo, [arg(f.sibling.pid), 0, info, 0, 0, 0]).map(drop)
         }),
-        Act::new("pidfd_open a sibling", |p, f| p.call(libc::SYS_pidfd_open, [arg(f.sibling), 0, 0, 0, 0, 0]).map(drop)),
+        Act::new("pidfd_open a sibling", |p, f| p.call(libc::SYS_pidfd_open, [arg(f.sibling.pid), 0, 0, 0, 0, 0]).map(drop)),
         Act::new("take a descriptor of a sibling", |p, f| {
-            let pidfd = p.call(libc::SYS_pidfd_open, [arg(f.sibling), 0, 0, 0, 0, 0])?;
-            p.call(libc::SYS_pidfd_getfd, [pidfd, 3, 0, 0, 0, 0]).map(drop)
+            let pidfd = p.call(libc::SYS_pidfd_open, [arg(f.sibling.pid), 0, 0, 0, 0, 0])?;
+            p.call(libc::SYS_pidfd_getfd, [pidfd, 0, 0, 0, 0, 0]).map(drop)
         }),
         Act::new("limits of a sibling", |p, f| {
             let limit = p.words(&[0, 0])?;
-            p.call(libc::SYS_prlimit64, [arg(f.sibling), arg(libc::RLIMIT_NOFILE as i32), limit, 0, 0, 0]).map(drop)
+            p.call(libc::SYS_prlimit64, [arg(f.sibling.pid), arg(libc::RLIMIT_NOFILE as i32), limit, 0, 0, 0]).map(drop)
         }),
-        Act::new("priority of a sibling", |p, f| p.call(libc::SYS_setpriority, [0, arg(f.sibling), 19, 0, 0, 0]).map(drop)),
-        Act::new("compare with a sibling (kcmp)", |p, f| p.call(libc::SYS_kcmp, [arg(f.sibling), arg(f.parent), 0, 0, 0, 0]).map(drop)),
+        Act::new("priority of a sibling", |p, f| p.call(libc::SYS_setpriority, [0, arg(f.sibling.pid), 19, 0, 0, 0]).map(drop)),
+        // KCMP_FILE of the first descriptors.
+        Act::new("compare with a sibling (kcmp)", |p, f| {
+            let own = p.call(libc::SYS_getpid, [0; 6])?;
+            p.call(libc::SYS_kcmp, [own, arg(f.sibling.pid), 0, 0, 0, 0]).map(drop)
+        }),
     ]
 }
 
@@ -67,6 +73,8 @@ fn new() -> Vec<Act> {
         ("uts", libc::CLONE_NEWUTS),
         ("cgroup", libc::CLONE_NEWCGROUP),
     ];
+    // Not among libc's names. A bit of clone(2)'s signal, so that only unshare(2) and clone3(2) know it.
+    const NEWTIME: i32 = 0x80;
     let exec = |name: &str, path: fn(&super::Facts) -> String| {
         Act::new(name, move |p: &mut Puppet, f: &super::Facts| {
             let path = p.text(&path(f))?;
@@ -81,8 +89,9 @@ fn new() -> Vec<Act> {
         Act::new("exec a memfd", |p, _| {
             let name = p.text("x")?;
             let fd = p.call(libc::SYS_memfd_create, [name, 0, 0, 0, 0, 0])?;
-            let script = p.text("#!/bin/sh\n")?;
-            p.call(libc::SYS_write, [fd, script, 10, 0, 0, 0])?;
+            let program = program();
+            let (length, program) = (program.len() as u64, p.bytes(&program)?);
+            p.call(libc::SYS_write, [fd, program, length, 0, 0, 0])?;
             let (empty, arguments) = (p.text("")?, p.words(&[name, 0])?);
             p.call(libc::SYS_execveat, [fd, empty, arguments, 0, arg(libc::AT_EMPTY_PATH), 0]).map(drop)
         }),
@@ -102,14 +111,50 @@ fn new() -> Vec<Act> {
             p.call(libc::SYS_setns, [pidfd, arg(libc::CLONE_NEWNET), 0, 0, 0, 0]).map(drop)
         }),
     ];
-    for (name, flag) in namespaces {
+    for (name, flag) in namespaces.into_iter().chain([("time", NEWTIME)]) {
         acts.push(Act::call(&format!("unshare: {name} namespace"), libc::SYS_unshare, &[arg(flag)]));
+    }
+    for (name, flag) in namespaces {
+        // As little as makes a thread: with more the kernel says no to some of them before it looks who asks.
+        let flags = libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD | flag;
+        acts.push(Act::new(format!("clone: a thread in another {name} namespace"), move |p, _| {
+            let stack = p.bytes(&[0; 1024])?;
+            p.call(libc::SYS_clone, [arg(flags), stack.saturating_add(1024), 0, 0, 0, 0]).map(drop)
+        }));
     }
     for (name, flag) in [("user", libc::CLONE_NEWUSER), ("network", libc::CLONE_NEWNET)] {
         acts.push(Act::call(&format!("clone: {name} namespace"), libc::SYS_clone, &[arg(flag | libc::SIGCHLD)]));
     }
     acts
 }
+
+/// The smallest program there is: ELF for this machine, one segment, `exit(0)`.
+fn program() -> Vec<u8> {
+    const BASE: u64 = 0x40_0000;
+    // mov eax, 60; xor edi, edi; syscall
+    const CODE: [u8; 9] = [0xb8, 60, 0, 0, 0, 0x31, 0xff, 0x0f, 0x05];
+    let half = |words: &[u16]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let word = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let long = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let length = PROGRAM_HEADERS + CODE.len() as u64;
+    [
+        b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec(),
+        // ET_EXEC, EM_X86_64
+        half(&[2, 62]),
+        word(&[1]),
+        long(&[BASE + PROGRAM_HEADERS, 64, 0]),
+        word(&[0]),
+        half(&[64, 56, 1, 0, 0, 0]),
+        // PT_LOAD, readable and executable
+        word(&[1, 5]),
+        long(&[0, BASE, BASE, length, length, PAGE]),
+        CODE.to_vec(),
+    ]
+    .concat()
+}
+
+/// Headers of the program above: that of the file and one of a segment.
+const PROGRAM_HEADERS: u64 = 64 + 56;
 
 fn code() -> Vec<Act> {
     vec![
@@ -150,12 +195,12 @@ fn code() -> Vec<Act> {
 
 fn identity() -> Vec<Act> {
     let prctl = |name: &str, option: i32, value: u64| Act::call(name, libc::SYS_prctl, &[arg(option), value]);
-    let capset = |name: &str, bits: u32| {
-        let both = u64::from(bits);
+    const CAP_SYS_ADMIN: u32 = 21;
+    let capset = |name: &str, bits: u64| {
         Act::new(name, move |p: &mut Puppet, _: &super::Facts| {
-            // _LINUX_CAPABILITY_VERSION_3, this thread.
+            // _LINUX_CAPABILITY_VERSION_3, this thread; effective, permitted and inheritable, of which all are in the first 32 bits.
             let header = p.words(&[0x2008_0522])?;
-            let data = p.words(&[both | both << 32, both, both | both << 32])?;
+            let data = p.words(&[bits | bits << 32, bits, 0])?;
             p.call(libc::SYS_capset, [header, data, 0, 0, 0, 0]).map(drop)
         })
     };
@@ -166,11 +211,15 @@ fn identity() -> Vec<Act> {
         Act::call("setgroups", libc::SYS_setgroups, &[0, 0]),
         Act::call("setfsuid 0", libc::SYS_setfsuid, &[0]),
         Act::call("setsid", libc::SYS_setsid, &[]),
-        capset("capset: all", u32::MAX),
+        capset("capset: CAP_SYS_ADMIN", 1 << CAP_SYS_ADMIN),
         prctl("prctl: no_new_privs off", libc::PR_SET_NO_NEW_PRIVS, 0),
         prctl("prctl: dumpable", libc::PR_SET_DUMPABLE, 1),
         prctl("prctl: keep capabilities", libc::PR_SET_KEEPCAPS, 1),
-        Act::call("prctl: ambient capability", libc::SYS_prctl, &[arg(libc::PR_CAP_AMBIENT), 2, 21]),
+        Act::call(
+            "prctl: ambient capability",
+            libc::SYS_prctl,
+            &[arg(libc::PR_CAP_AMBIENT), arg(libc::PR_CAP_AMBIENT_RAISE), CAP_SYS_ADMIN.into()],
+        ),
         prctl("prctl: may be traced by all", libc::PR_SET_PTRACER, u64::MAX),
         prctl("prctl: seccomp strict", libc::PR_SET_SECCOMP, 1),
         prctl("prctl: outlive the parent", libc::PR_SET_PDEATHSIG, 0),

@@ -15,7 +15,7 @@ impl Puppet {
         self.call(libc::SYS_socket, [arg(family), arg(kind | SOCK_CLOEXEC), arg(protocol), 0, 0, 0])
     }
 
-    fn connect(&mut self, fd: u64, address: &[u8]) -> Result<(), Stop> {
+    pub(super) fn connect(&mut self, fd: u64, address: &[u8]) -> Result<(), Stop> {
         let length = address.len() as u64;
         let address = self.bytes(address)?;
         self.call(libc::SYS_connect, [fd, address, length, 0, 0, 0]).map(drop)
@@ -37,7 +37,7 @@ impl Puppet {
 }
 
 /// `sockaddr_in`
-fn inet(address: Ipv4Addr, port: u16) -> Vec<u8> {
+pub(super) fn inet(address: Ipv4Addr, port: u16) -> Vec<u8> {
     [&(AF_INET as u16).to_ne_bytes()[..], &port.to_be_bytes(), &address.octets(), &[0; 8]].concat()
 }
 
@@ -47,7 +47,7 @@ fn inet6(address: Ipv6Addr, port: u16) -> Vec<u8> {
 }
 
 /// `sockaddr_un`; a name that begins with NUL is abstract.
-fn unix(path: &str) -> Vec<u8> {
+pub(super) fn unix(path: &str) -> Vec<u8> {
     let end: &[u8] = if path.starts_with('\0') { &[] } else { b"\0" };
     [&(AF_UNIX as u16).to_ne_bytes()[..], path.as_bytes(), end].concat()
 }
@@ -75,8 +75,8 @@ pub(super) fn acts() -> Vec<Act> {
             p.listen(fd)
         })
     }));
-    acts.push(Act::new("unix: stream pair", |p, _| pair(p, SOCK_STREAM)));
-    acts.push(Act::new("unix: datagram pair", |p, _| pair(p, SOCK_DGRAM)));
+    acts.push(Act::new("unix: stream pair", |p, _| p.pair(SOCK_STREAM).map(drop)));
+    acts.push(Act::new("unix: datagram pair", |p, _| p.pair(SOCK_DGRAM).map(drop)));
     acts.extend(network());
     for (name, family, kind, protocol) in [
         ("socket: raw ICMP", AF_INET, SOCK_RAW, libc::IPPROTO_ICMP),
@@ -104,26 +104,28 @@ pub(super) fn acts() -> Vec<Act> {
 }
 
 impl Puppet {
+    /// Two local sockets that are connected.
+    pub(crate) fn pair(&mut self, kind: i32) -> Result<(u64, u64), Stop> {
+        let both = self.words(&[0])?;
+        self.call(libc::SYS_socketpair, [arg(AF_UNIX), arg(kind | SOCK_CLOEXEC), 0, both, 0, 0])?;
+        Ok((self.int(both)?, self.int(both.saturating_add(4))?))
+    }
+
     fn bind(&mut self, fd: u64, address: &[u8]) -> Result<(), Stop> {
         let length = address.len() as u64;
         let address = self.bytes(address)?;
         self.call(libc::SYS_bind, [fd, address, length, 0, 0, 0]).map(drop)
     }
 
-    fn listen(&mut self, fd: u64) -> Result<(), Stop> {
+    pub(super) fn listen(&mut self, fd: u64) -> Result<(), Stop> {
         self.call(libc::SYS_listen, [fd, 1, 0, 0, 0, 0]).map(drop)
     }
 
-    fn send_to(&mut self, fd: u64, flags: i32, address: &[u8]) -> Result<(), Stop> {
+    pub(super) fn send_to(&mut self, fd: u64, flags: i32, address: &[u8]) -> Result<(), Stop> {
         let length = address.len() as u64;
         let (byte, address) = (self.text("x")?, self.bytes(address)?);
         self.call(libc::SYS_sendto, [fd, byte, 1, arg(flags | libc::MSG_NOSIGNAL), address, length]).map(drop)
     }
-}
-
-fn pair(puppet: &mut Puppet, kind: i32) -> Result<(), Stop> {
-    let both = puppet.words(&[0])?;
-    puppet.call(libc::SYS_socketpair, [arg(AF_UNIX), arg(kind | SOCK_CLOEXEC), 0, both, 0, 0]).map(drop)
 }
 
 fn network() -> Vec<Act> {
@@ -169,15 +171,16 @@ fn network() -> Vec<Act> {
     }));
     acts.push(Act::new("TCP: netfilter tables", |p, _| {
         p.with_socket(TCP, |p, fd| {
-            let (buffer, length) = (p.bytes(&[0; 128])?, p.words(&[84])?);
+            // `struct ipt_getinfo`: the name of a table, and room.
+            let mut table = [0; 84];
+            table[..6].copy_from_slice(b"filter");
+            let (buffer, length) = (p.bytes(&table)?, p.words(&[84])?);
             // IPT_SO_GET_INFO
             p.call(libc::SYS_getsockopt, [fd, arg(libc::IPPROTO_IP), 64, buffer, length, 0]).map(drop)
         })
     }));
     acts.push(Act::new("ask for the interfaces (SIOCGIFCONF)", |p, _| {
-        let both = p.words(&[0])?;
-        p.call(libc::SYS_socketpair, [arg(AF_UNIX), arg(SOCK_STREAM | SOCK_CLOEXEC), 0, both, 0, 0])?;
-        let socket = p.int(both)?;
+        let (socket, _) = p.pair(SOCK_STREAM)?;
         let request = p.words(&[0, 0])?;
         p.call(libc::SYS_ioctl, [socket, 0x8912, request, 0, 0, 0]).map(drop)
     }));

@@ -4,6 +4,7 @@ use crate::{
     Random, child,
     disk::Disk,
     fault::{self, Fault, Role},
+    model::{APPENDED, COPIES, Change, INBOX, Key, MAILBOXES, Model, Task},
     number,
     peers::{self, NAMES, address, owner},
 };
@@ -26,7 +27,7 @@ use wire::{
         queue_control::{self, QueueControl},
         queue_inbound::{self, QueueInbound},
         store_grant::{self, StoreGrant},
-        store_session::{Append, Flags, Mailbox, Request, Response, StoreSession, UidRange, Uids, Want},
+        store_session::{Append, FlagChange, Flags, Mailbox, Request, Response, StoreSession, SystemFlags, UidRange, Uids, Want},
     },
 };
 
@@ -38,8 +39,8 @@ const POLL: Duration = Duration::from_millis(10);
 const LEFT: u64 = 300 * 1024;
 /// How often those that ended are started again, and asked whether they do their work.
 const AGAIN: Duration = Duration::from_millis(100);
-/// Where APPEND puts messages.
-const APPENDED: &str = "Sent";
+/// Changes of messages that are there between two faults, at most.
+const CHANGES: usize = 12;
 
 /// One message.
 #[derive(Debug, Clone)]
@@ -55,6 +56,7 @@ struct Clients {
     control: Client<QueueControl>,
     grant: Client<StoreGrant>,
     sent: Mutex<BTreeMap<usize, Sent>>,
+    model: Mutex<Model>,
     answers: AtomicUsize,
     answered: Notify,
 }
@@ -69,7 +71,8 @@ pub struct World {
     /// Processes started so far.
     started: u64,
     boot: u64,
-    /// Something happened over which a process may end, also later: an error of a disk is told to whoever syncs next.
+    /// Something happened over which a process may end, until all have done their work again: an error of a disk is told to whoever syncs
+    /// next.
     hurt: bool,
     /// Which message was seen under which account, mailbox, UIDVALIDITY and UID.
     seen: BTreeMap<(&'static str, &'static str, u32, u32), usize>,
@@ -101,6 +104,7 @@ impl World {
             control: Client::new(sockets.path().join("control")),
             grant: Client::new(sockets.path().join("store-grant")),
             sent: Mutex::default(),
+            model: Mutex::default(),
             answers: AtomicUsize::new(0),
             answered: Notify::new(),
         });
@@ -141,7 +145,7 @@ impl World {
     /// comes out.
     async fn recover(&mut self) {
         let work = async {
-            let mut todo: Vec<(&str, &str)> = NAMES.iter().flat_map(|name| [(*name, APPENDED), (*name, "INBOX")]).collect();
+            let mut todo: Vec<(&str, &str)> = NAMES.iter().flat_map(|name| [(*name, APPENDED), (*name, INBOX)]).collect();
             loop {
                 for slot in [&mut self.store, &mut self.queue] {
                     slot.take_if(|child| child.try_wait().unwrap().is_some());
@@ -181,7 +185,7 @@ impl World {
     /// Hands in messages; when `after` of them were answered, it happens.
     pub async fn load(&mut self, random: &mut Random, messages: usize, after: usize, fault: Fault) {
         eprintln!("  {messages} messages, {fault:?} after {after}");
-        self.hurt |= fault.may_end_a_process();
+        self.hurt = fault.may_end_a_process();
         match fault {
             Fault::FullDisk => self.disk.fill(LEFT),
             Fault::BadBlocks(but) => self.disk.break_new_blocks(but),
@@ -195,7 +199,7 @@ impl World {
             let clients = self.clients.clone();
             let (first, second) = (NAMES[random.below(3)], NAMES[random.below(3)]);
             let append = random.below(4) == 0;
-            let mut to: Vec<_> = [first, second].into_iter().map(|n| (n, if append { APPENDED } else { "INBOX" })).collect();
+            let mut to: Vec<_> = [first, second].into_iter().map(|n| (n, if append { APPENDED } else { INBOX })).collect();
             to.dedup();
             to.truncate(if append { 1 } else { 2 });
             tasks.spawn(async move {
@@ -204,6 +208,15 @@ impl World {
                     clients.answered.notify_one();
                 }
             });
+        }
+        let mut taken: BTreeSet<Key> = BTreeSet::new();
+        // Numbers of their own: what is there to be changed depends on time too, and the seed decides the order of the faults.
+        let mut own = Random::new(random.below(1 << 30) as u64);
+        for _ in 0..own.below(CHANGES + 1) {
+            let Some(task) = self.clients.model.lock().unwrap().any(&mut own, &taken) else { continue };
+            taken.insert(task.key);
+            let clients = self.clients.clone();
+            tasks.spawn(async move { clients.change(task).await });
         }
         let reached = async {
             while self.clients.answers.load(Ordering::Relaxed) < after {
@@ -236,20 +249,22 @@ impl World {
         match fault {
             Fault::PowerCut | Fault::KillStoreThenCut => {
                 self.disk.cut();
-                self.boot += 1;
+                self.power_was_lost();
             }
             Fault::FullDisk => self.disk.make_room(),
             Fault::DiskFails => {
                 self.kill(true, true);
                 self.disk.mount_again();
-                self.boot += 1;
+                self.power_was_lost();
             }
             Fault::BadBlocks(_) => {
                 self.disk.mend_blocks();
+                // A process that was told of it believes the disk and not what the page cache had.
+                self.clients.model.lock().unwrap().power_was_lost();
                 if !self.disk.is_sound() {
                     self.kill(true, true);
                     self.disk.mount_again();
-                    self.boot += 1;
+                    self.power_was_lost();
                 }
             }
             Fault::Descriptors(role, _) | Fault::Memory(role, _) => fault::unlimit(self.process(role)),
@@ -257,15 +272,21 @@ impl World {
         }
         if self.hurt {
             self.recover().await;
+            self.hurt = false;
         }
         self.start().await;
-        self.look().await;
+        self.look(false).await;
+    }
+
+    fn power_was_lost(&mut self) {
+        self.boot += 1;
+        self.clients.model.lock().unwrap().power_was_lost();
     }
 
     /// One of them stands still, the other does its work all the same, and what was asked of the first is done when it goes on.
     async fn stop(&mut self, role: Role) {
         fault::stop(self.process(role), true);
-        let mailbox = if role == Role::Store { "INBOX" } else { APPENDED };
+        let mailbox = if role == Role::Store { INBOX } else { APPENDED };
         let answered = within("work while another stands still", self.clients.hand_in(&[(NAMES[0], mailbox)])).await;
         assert!(answered, "seed {}: refused since another stands still", self.seed);
         tokio::time::sleep(Duration::from_secs(number("POSTERN_FAULTS_STOPPED", 0))).await;
@@ -273,23 +294,26 @@ impl World {
     }
 
     /// What is in all mailboxes now: how often each message is in each of them.
-    async fn look(&mut self) -> BTreeMap<(usize, &'static str, &'static str), usize> {
-        let mut found = BTreeMap::new();
+    async fn look(&mut self, end: bool) -> BTreeMap<(usize, &'static str, &'static str), usize> {
+        let (mut found, mut there) = (BTreeMap::new(), BTreeMap::<Key, Vec<_>>::new());
         for account in NAMES {
-            for mailbox in ["INBOX", APPENDED] {
+            for mailbox in MAILBOXES {
                 let (row, messages) = within("a look", self.clients.read(account, mailbox)).await;
-                let sum: usize = messages.iter().map(|(_, text)| text.len()).sum();
+                let sum: usize = messages.iter().map(|(_, text, _)| text.len()).sum();
                 assert_eq!((row.messages as usize, row.size), (messages.len(), sum as u64), "seed {}: counters", self.seed);
-                for (uid, text) in messages {
+                for (uid, text, flags) in messages {
                     let tag = tag_of(&text);
                     assert!(text.ends_with(&message(tag)), "seed {}: message {tag} is torn", self.seed);
                     assert!(uid < row.uid_next, "seed {}: UIDNEXT", self.seed);
                     let before = *self.seen.entry((account, mailbox, row.uid_validity, uid)).or_insert(tag);
                     assert_eq!(before, tag, "seed {}: UID {uid} was another message's", self.seed);
                     *found.entry((tag, account, mailbox)).or_insert(0) += 1;
+                    there.entry((account, tag, mailbox == COPIES)).or_default().push((mailbox, uid, flags));
                 }
             }
         }
+        let judged = self.clients.model.lock().unwrap().look(&there, end);
+        assert_eq!(judged, Ok(()), "seed {}", self.seed);
         found
     }
 
@@ -306,17 +330,24 @@ impl World {
     /// When everything has come to rest.
     pub async fn check(mut self) {
         self.rest().await;
-        let found = self.look().await;
+        let found = self.look(true).await;
         let sent = self.clients.sent.lock().unwrap().clone();
         let mut expected = BTreeSet::new();
         for (tag, Sent { to, answered }) in sent {
-            let counts: Vec<usize> =
-                to.iter().map(|(account, mailbox)| found.get(&(tag, *account, *mailbox)).copied().unwrap_or(0)).collect();
+            let known = |account| self.clients.model.lock().unwrap().knows(account, tag);
+            let count = |(account, mailbox): &(&'static str, &'static str)| {
+                if known(*account) { 1 } else { found.get(&(tag, *account, *mailbox)).copied().unwrap_or(0) }
+            };
+            let counts: Vec<usize> = to.iter().map(count).collect();
             let whole = counts.iter().all(|n| *n == counts[0]);
             assert!(whole && counts[0] <= 1 && (counts[0] == 1 || !answered), "seed {}: message {tag} to {to:?}: {counts:?}", self.seed);
-            expected.extend(to.into_iter().map(|(account, mailbox)| (tag, account, mailbox)));
+            expected.extend(to.into_iter().map(|(account, _)| (tag, account)));
         }
-        assert!(found.keys().all(|place| expected.contains(place)), "seed {}: a message is where nobody sent it", self.seed);
+        assert!(
+            found.keys().all(|(tag, account, _)| expected.contains(&(*tag, *account))),
+            "seed {}: a message is where nobody sent it",
+            self.seed
+        );
         self.kill(true, true);
         for database in databases(&self.disk.path()) {
             let db = rusqlite::Connection::open(&database).unwrap();
@@ -335,6 +366,21 @@ impl Drop for World {
     }
 }
 
+/// Asks for a change of one message; whether it was there to be changed, once it is done.
+async fn done(session: &mut Session<StoreSession>, request: &Request) -> Option<bool> {
+    session.start(request, &[]).await.ok()?;
+    let (mut told, mut last) = (false, None);
+    while let Some(part) = session.next().await.ok()? {
+        told |= match &part.body {
+            Response::Rows(rows) => !rows.is_empty(),
+            Response::Vanished(uids) | Response::Copied { from: uids, .. } => !uids.is_empty(),
+            _ => false,
+        };
+        last = Some(part.body);
+    }
+    matches!(last?, Response::Done | Response::Copied { .. }).then_some(told)
+}
+
 fn databases(state: &std::path::Path) -> Vec<std::path::PathBuf> {
     let accounts = std::fs::read_dir(state.join("store/accounts")).unwrap();
     let accounts = accounts.map(|entry| entry.unwrap().path().join("index.db"));
@@ -351,7 +397,14 @@ impl Clients {
             tag
         };
         let taken = match to {
-            [(account, APPENDED)] => self.append(tag, account).await,
+            [(account, APPENDED)] => {
+                let begun = self.model.lock().unwrap().tick();
+                let appended = self.append(tag, account).await;
+                if appended {
+                    self.model.lock().unwrap().on_disk(account, begun);
+                }
+                appended
+            }
             _ => self.submit(tag, to).await,
         };
         if taken {
@@ -395,8 +448,39 @@ impl Clients {
         matches!(session.call(&request, &[sealed.as_fd()]).await.map(|reply| reply.body), Ok(Response::Appended { .. }))
     }
 
+    /// Changes a message that is there.
+    async fn change(&self, task: Task) {
+        let begun = self.model.lock().unwrap().tick();
+        if self.try_change(&task).await == Some(true) {
+            self.model.lock().unwrap().answered(&task, begun);
+        }
+    }
+
+    /// Whether it was done, as far as that was answered.
+    async fn try_change(&self, task: &Task) -> Option<bool> {
+        let mut session = self.session(task.key.0).await?;
+        let name = MailboxName::new(task.mailbox).unwrap();
+        let Response::Mailbox(row) = session.call(&Request::Mailbox(name), &[]).await.ok()?.body else { return None };
+        let uids = Uids::new(vec![UidRange { first: task.uid, last: task.uid }]).unwrap();
+        let copy = |to: &str, r#move| Request::Copy { mailbox: row.id, uids: uids.clone(), to: MailboxName::new(to).unwrap(), r#move };
+        let set = |on, system| {
+            let (change, flags) = (if on { FlagChange::Add } else { FlagChange::Remove }, Flags { system, ..Flags::default() });
+            Request::SetFlags { mailbox: row.id, uids: uids.clone(), change, flags, unchanged_since: None }
+        };
+        let request = match task.change {
+            Change::Flag(place, on) => set(on, Change::flag(place)),
+            Change::Expunge => {
+                done(&mut session, &set(true, SystemFlags::DELETED)).await?;
+                Request::Expunge { mailbox: row.id, uids: Some(uids.clone()) }
+            }
+            Change::Move(to) => copy(to, true),
+            Change::Copy => copy(COPIES, false),
+        };
+        done(&mut session, &request).await
+    }
+
     /// A mailbox and its messages, as they are at one moment.
-    async fn read(&self, account: &str, mailbox: &str) -> (Mailbox, Vec<(u32, Vec<u8>)>) {
+    async fn read(&self, account: &str, mailbox: &str) -> (Mailbox, Vec<(u32, Vec<u8>, SystemFlags)>) {
         let name = MailboxName::new(mailbox).unwrap();
         loop {
             let mut session = self.session(account).await.unwrap();
@@ -407,7 +491,7 @@ impl Clients {
                 };
             let before = row(&mut session).await;
             let uids = Uids::new(vec![UidRange { first: 1, last: u32::MAX }]).unwrap();
-            let want = Want::BODY.union(Want::SIZE);
+            let want = Want::BODY.union(Want::SIZE).union(Want::FLAGS);
             session.start(&Request::Fetch { mailbox: before.id, uids, changed_since: None, want }, &[]).await.unwrap();
             let mut messages = Vec::new();
             while let Some(part) = session.next().await.unwrap() {
@@ -417,7 +501,7 @@ impl Clients {
                     let body = row.body.unwrap();
                     let mut bytes = vec![0; usize::try_from(body.len).unwrap()];
                     files[usize::from(body.fd)].read_exact_at(&mut bytes, body.offset).unwrap();
-                    messages.push((row.uid, bytes));
+                    messages.push((row.uid, bytes, row.flags.as_ref().unwrap().system));
                 }
             }
             // Deliveries go on meanwhile.

@@ -5,6 +5,8 @@
 //!
 //! * a message that was answered with `Accepted`, and an APPEND that was answered, is in each of its mailboxes exactly once, byte for byte;
 //!   one whose answer was lost is there once or not at all (an APPEND: not torn);
+//! * flags, EXPUNGE, MOVE and COPY that were answered are done, once; those whose answer was lost are done or not. A loss of power may undo
+//!   flags and EXPUNGE alone, and only where nothing was synced after them; nothing that was expunged comes again;
 //! * a UID that was seen with a message is never seen with another one;
 //! * the databases are sound, the counters of the mailboxes are those of their messages, and the spool is empty in the end;
 //! * everything goes on without hands.
@@ -13,7 +15,8 @@
 //! one that answers everything with EIO, or one whose new blocks cannot be written, so that what was written before a sync is there in part.
 //! It needs root and loop devices, and happens in a mount namespace of its own.
 //!
-//! A process that has no disk, memory or descriptors may end, and is started again, as systemd does; from any other fault it must not.
+//! A process that has no disk, memory or descriptors may end, and is started again, as systemd does, until all have done their
+//! work again; from any other fault it must not.
 //!
 //! `POSTERN_FAULTS_SCHEDULES` is how many schedules are run, `POSTERN_FAULTS_SEED` the first one's seed; a failure names its own.
 //! `POSTERN_FAULTS_STOPPED` is for how many seconds a process that is stopped stays so, beside what the test does meanwhile.
@@ -22,6 +25,7 @@ mod child;
 mod disk;
 mod fault;
 mod load;
+mod model;
 mod peers;
 
 use disk::Disk;

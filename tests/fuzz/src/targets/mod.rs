@@ -1,13 +1,17 @@
 //! The targets, and what holds of each whatever it is given.
 
+mod answers;
 mod client;
 mod config;
 mod frames;
+mod http;
 mod imap;
 mod mime;
 mod names;
 mod origin;
+mod sasl;
 mod smtp;
+mod srs;
 mod texts;
 mod threads;
 
@@ -40,7 +44,7 @@ pub enum Seeds {
 }
 
 /// All of them.
-pub static TARGETS: [Target; 15] = [
+pub static TARGETS: [Target; 19] = [
     Target { name: "smtp-mx", run: smtp::mx, seeds: Seeds::Smtp, words: smtp::WORDS },
     Target { name: "smtp-submission", run: smtp::submission, seeds: Seeds::Smtp, words: smtp::WORDS },
     Target { name: "imap-login", run: imap::before_login, seeds: Seeds::Imap, words: imap::WORDS },
@@ -55,6 +59,10 @@ pub static TARGETS: [Target; 15] = [
     Target { name: "origin", run: origin::run, seeds: Seeds::Made(origin::seeds), words: origin::WORDS },
     Target { name: "policies", run: texts::policies, seeds: Seeds::Made(texts::seeds), words: texts::WORDS },
     Target { name: "config", run: config::run, seeds: Seeds::Config, words: config::WORDS },
+    Target { name: "sasl", run: sasl::run, seeds: Seeds::Made(sasl::seeds), words: sasl::WORDS },
+    Target { name: "srs", run: srs::run, seeds: Seeds::Made(srs::seeds), words: srs::WORDS },
+    Target { name: "http", run: http::run, seeds: Seeds::Made(http::seeds), words: http::WORDS },
+    Target { name: "answers", run: answers::run, seeds: Seeds::Made(answers::seeds), words: answers::WORDS },
     Target { name: "frames", run: frames::run, seeds: Seeds::Made(frames::seeds), words: frames::WORDS },
 ];
 

@@ -265,6 +265,27 @@ async fn plaintext_leads_only_to_tls() {
     assert_eq!(house.calls(), 0);
 }
 
+/// Attack case STLS-09: an HTTP request ends the connection with one word, before TLS and in it; after login it is an error like others.
+#[tokio::test(flavor = "multi_thread")]
+async fn http_ends_the_connection() {
+    let house = house().await;
+    let request = "POST / HTTP/1.1\r\nHost: mta.test\r\n\r\na LOGIN alice secret-alice\r\n";
+    let (mut client, task) = house.plaintext().await;
+    client.line().await;
+    let mut within_tls = house.client().await;
+    for client in [&mut client, &mut within_tls] {
+        client.send(request).await;
+        assert_eq!(client.line().await, "* BYE This is a mail server");
+        assert_eq!(client.line().await, "(closed)");
+    }
+    assert!(!task.await.unwrap());
+    assert_eq!(house.calls(), 0);
+    let mut client = house.client().await;
+    client.ok("LOGIN alice secret-alice").await;
+    client.send("x / HTTP/1.1\r\n").await;
+    assert_eq!(client.answers("x").await, ["BAD Unknown command"]);
+}
+
 /// Attack case IMAP-14: the deadline is absolute; bytes do not move it.
 #[tokio::test(start_paused = true)]
 async fn a_slow_client_is_sent_away_after_a_minute() {

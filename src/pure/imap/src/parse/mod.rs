@@ -15,7 +15,9 @@ use crate::{
     sequence::SequenceSet,
     utf7,
 };
+use data_encoding::BASE64;
 use pure_addr::{MailboxName, SEPARATOR};
+use zeroize::Zeroizing;
 
 /// Why a command is not carried out before anything looks at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +42,9 @@ pub enum Bad {
     /// Not a command of this server.
     #[error("unknown command")]
     Command,
+    /// An HTTP request: another protocol is being smuggled here by somebody's browser (attack case STLS-09).
+    #[error("HTTP")]
+    Http,
     /// Not the grammar of the command.
     #[error("syntax error")]
     Syntax,
@@ -79,8 +84,18 @@ pub fn command(bytes: &[u8], mode: Mode) -> (Option<Tag>, Parsed<Command>) {
         Ok(tag) => tag,
         Err(refused) => return (None, Err(refused)),
     };
-    let command = Parser { cursor, mode }.command();
+    let command = match (Parser { cursor, mode }).command() {
+        Err(Refused::Bad(Bad::Command)) if is_http(bytes) => Err(Bad::Http.into()),
+        parsed => parsed,
+    };
     (Some(tag), command)
+}
+
+/// `request-line` (RFC 9112 3): a method, a target and a version.
+fn is_http(line: &[u8]) -> bool {
+    let mut words = line.split(|b| *b == b' ');
+    let version = words.nth(2).is_some_and(|version| version.starts_with(b"HTTP/"));
+    version && words.next().is_none()
 }
 
 /// The tag of a command that cannot be parsed as a whole, such as one with a refused literal.
@@ -95,6 +110,20 @@ fn tag(cursor: &mut Cursor<'_>) -> Parsed<Tag> {
         return Err(Bad::Tag.into());
     }
     String::from_utf8(tag.to_vec()).map(Tag).map_err(|_| Bad::Tag.into())
+}
+
+/// A message of SASL (RFC 9051 6.2.2): base64 without any leniency (RFC 4648 4).
+pub fn base64(text: &[u8]) -> Option<Secret> {
+    // The decoder would take several padded texts in a row.
+    let padding_inside = text.iter().position(|b| *b == b'=').is_some_and(|at| text.len().saturating_sub(at) > 2);
+    if padding_inside {
+        return None;
+    }
+    // What cannot be decoded to its end is overwritten too.
+    let mut message = Zeroizing::new(vec![0; BASE64.decode_len(text.len()).ok()?]);
+    let length = BASE64.decode_mut(text, &mut message).ok()?;
+    message.truncate(length);
+    Some(Secret::new(std::mem::take(&mut *message)))
 }
 
 pub(crate) struct Parser<'a> {
@@ -222,8 +251,8 @@ impl Parser<'_> {
             let text = self.cursor.take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
             match text {
                 b"" => return Err(Bad::Syntax.into()),
-                b"=" => Some(Secret(vec![])),
-                text => Some(Secret(text.to_vec())),
+                b"=" => Some(Secret::new(vec![])),
+                text => Some(Secret::new(text.to_vec())),
             }
         } else {
             None
@@ -234,11 +263,11 @@ impl Parser<'_> {
     fn login(&mut self) -> Parsed<Command> {
         let user = self.cursor.astring()?;
         self.cursor.space()?;
-        let password = self.cursor.astring()?;
-        if password.len() > limits::CREDENTIAL {
+        let password = Secret::new(self.cursor.astring()?.into_owned());
+        if password.as_bytes().len() > limits::CREDENTIAL {
             return Err(Refused::Limit("password too long"));
         }
-        Ok(Command::Login { user: utf8(&user, limits::CREDENTIAL)?, password: Secret(password.into_owned()) })
+        Ok(Command::Login { user: utf8(&user, limits::CREDENTIAL)?, password })
     }
 
     fn id(&mut self) -> Parsed<Vec<(String, Option<String>)>> {

@@ -375,3 +375,17 @@ fn credentials_keep_their_bytes_and_print_nothing() {
     assert!(user.starts_with("x\nlogin ok"));
     assert!(!format!("{command:?}").contains("topsecret"));
 }
+
+/// Attack case STLS-09.
+#[test]
+fn http_is_recognised() {
+    let refused = |line: &[u8]| command(line, Mode::default()).1.unwrap_err();
+    for line in [&b"GET / HTTP/1.1\r\n"[..], b"POST /a?b=c HTTP/1.0\r\n", b"PRI * HTTP/2.0\r\n", b"GET / HTTP/1.1\n"] {
+        assert_eq!(refused(line), Bad::Http.into(), "{line:?}");
+    }
+    for line in [&b"GET / \r\n"[..], b"a x HTTP\r\n", b"a x HTTP/1.1 y\r\n", b"a x  HTTP/1.1\r\n"] {
+        assert_eq!(refused(line), Bad::Command.into(), "{line:?}");
+    }
+    // Words of a client's own.
+    assert!(parse("SELECT HTTP/1.1").is_ok());
+}
