@@ -3,7 +3,7 @@
 //! [`confine`] reads the same in every `main`:
 //!
 //! 1. take what PID 1 (or `postern up`) handed over: descriptors by name, credentials, the configuration, the state directory;
-//! 2. start the log, on the journal's socket that was among them;
+//! 2. start the log, on the journal's socket that was among them; have TCP sockets listen again that were disconnected meanwhile;
 //! 3. give up every capability, set no_new_privs, switch core dumps off;
 //! 4. Landlock: no file but the state directory, no TCP bind or connect, no abstract socket, no signal to others;
 //! 5. seccomp: the allow-list of the profile's class; a violation kills the process.
