@@ -23,12 +23,19 @@ use std::{
 use tokio::io::{Interest, unix::AsyncFd};
 use zeroize::Zeroize;
 
-/// Between two attempts to accept where descriptors or memory have run out.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// Between two attempts where descriptors or memory have run out.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// One SOCK_SEQPACKET connection. Sending and receiving take `&self`: a datagram is whole or absent, so many tasks may share it.
+///
+/// Watched for what can be read alone. Where room to send is watched too, every datagram that the peer reads wakes us, since the kernel
+/// tells of room that was there all along: that doubled the wake-ups of a request.
 #[derive(Debug)]
-pub struct Conn(AsyncFd<OwnedFd>);
+pub struct Conn {
+    socket: AsyncFd<OwnedFd>,
+    /// Held by the one that waits for room.
+    full: tokio::sync::Mutex<()>,
+}
 
 /// A frame that was received, its body decoded by the caller's type.
 #[derive(Debug)]
@@ -49,7 +56,7 @@ impl Conn {
     /// Takes over a connected socket.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        Ok(Self(register(fd, Interest::READABLE | Interest::WRITABLE)?))
+        Ok(Self { socket: register(fd, Interest::READABLE)?, full: tokio::sync::Mutex::default() })
     }
 
     /// Connects to a listening socket by path.
@@ -75,7 +82,7 @@ impl Conn {
     /// Whether the other end is closed.
     pub(crate) fn is_hung_up(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let mut socket = [PollFd::new(self.0.get_ref(), PollFlags::empty())];
+        let mut socket = [PollFd::new(self.socket.get_ref(), PollFlags::empty())];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         // What cannot be asked is as good as closed: nothing is sent for it, and it is asked for again.
         poll(&mut socket, Some(&now)).is_err() || socket.iter().any(|s| s.revents().intersects(PollFlags::HUP | PollFlags::ERR))
@@ -83,7 +90,7 @@ impl Conn {
 
     /// The other end reads what was sent, and then the end, whoever still holds this one.
     pub(crate) fn finish(&self) -> io::Result<()> {
-        Ok(rustix::net::shutdown(self.0.get_ref(), rustix::net::Shutdown::Write)?)
+        Ok(rustix::net::shutdown(self.socket.get_ref(), rustix::net::Shutdown::Write)?)
     }
 
     /// Sends our hello and checks the peer's.
@@ -107,29 +114,45 @@ impl Conn {
 
     pub(crate) async fn send<E: Edge, T: Serialize>(&self, kind: Kind, id: u32, body: &T, fds: &[BorrowedFd<'_>]) -> Result<(), Error> {
         let frame = Outgoing::new::<E, T>(kind, id, body, fds)?;
-        loop {
-            let mut guard = self.0.writable().await?;
-            match guard.try_io(|fd| frame.send(fd.get_ref().as_fd(), fds)) {
-                Ok(result) => return Ok(result?),
-                Err(_would_block) => {}
-            }
+        if self.sent(&frame, fds)? {
+            return Ok(());
+        }
+        let _alone = self.full.lock().await;
+        while !self.sent(&frame, fds)? {
+            self.room().await;
+        }
+        Ok(())
+    }
+
+    /// False when the peer has no room.
+    fn sent(&self, frame: &Outgoing, fds: &[BorrowedFd<'_>]) -> io::Result<bool> {
+        match frame.send(self.socket.get_ref().as_fd(), fds) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Waits until the peer may have room, or is gone.
+    async fn room(&self) {
+        // A second descriptor, since one is watched only once.
+        let watched = self.socket.get_ref().try_clone().and_then(|socket| register(socket, Interest::WRITABLE));
+        match watched {
+            Ok(watched) => drop(watched.writable().await),
+            // Out of descriptors or memory: look again later.
+            Err(_) => tokio::time::sleep(AGAIN).await,
         }
     }
 
     /// Sends if the peer has room now; `Ok(false)` when it has not.
     pub(crate) fn try_send<E: Edge, T: Serialize>(&self, kind: Kind, id: u32, body: &T) -> Result<bool, Error> {
-        let frame = Outgoing::new::<E, T>(kind, id, body, &[])?;
-        match frame.send(self.0.get_ref().as_fd(), &[]) {
-            Ok(()) => Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(e) => Err(e.into()),
-        }
+        Ok(self.sent(&Outgoing::new::<E, T>(kind, id, body, &[])?, &[])?)
     }
 
     /// Receives one frame. Safe to drop before it completes: a datagram is taken whole or not at all.
     pub(crate) async fn recv<E: Edge, T: DeserializeOwned>(&self) -> Result<Received<T>, Error> {
         loop {
-            let mut guard = self.0.readable().await?;
+            let mut guard = self.socket.readable().await?;
             match guard.try_io(|fd| receive::<E, T>(fd.get_ref().as_fd())) {
                 Ok(Ok(result)) => return result,
                 Ok(Err(e)) => return Err(e.into()),
@@ -159,7 +182,7 @@ impl Listener {
                 Ok(Err(e)) => {
                     // Out of descriptors or memory: wait for some to come back instead of spinning.
                     tracing::error!(edge = E::NAME, error = %e, "accept failed");
-                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                    tokio::time::sleep(AGAIN).await;
                 }
                 Err(_would_block) => {}
             }

@@ -69,8 +69,10 @@ impl Inbox {
         state.ops.push(op);
         // A wake-up is a system call: only when it changes how long the writer sleeps.
         let wake = state.asleep && (state.urgent || state.ops.len() == 1 || state.ops.len() >= LAZY_BATCH);
+        state.asleep &= !wake;
+        // Not while it is locked: the writer would be woken to wait for us.
+        drop(state);
         if wake {
-            state.asleep = false;
             self.wake.notify_one();
         }
     }
