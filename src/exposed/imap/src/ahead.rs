@@ -51,9 +51,11 @@ impl Ahead {
         (Ranges::from_numbers(uids), Self { want, last: uid, step, rows: VecDeque::new(), _held: held })
     }
 
-    /// Keeps what was asked for beyond the message.
+    /// Keeps what was asked for beyond the message, and no more, whatever the store sends: each part has its descriptors.
     pub(crate) fn keep(&mut self, held: Held) {
-        self.rows.push_back(held);
+        if self.rows.len().saturating_add(1) < usize::try_from(self.step).unwrap_or(0) {
+            self.rows.push_back(held);
+        }
     }
 }
 
@@ -88,6 +90,17 @@ mod tests {
         assert_eq!(asked, [20], "9 was left out");
         let (asked, _) = ahead(row, 3, &map);
         assert_eq!(asked, [3]);
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_not_kept() {
+        let map = SeqMap::from_ranges(&Ranges::from_numbers([1, 2, 3]));
+        let (_, mut one) = Ahead::plan(None, 1, Want::BODY, &map);
+        (2..9).for_each(|uid| one.keep((Row { uid, ..Row::default() }, Arc::default())));
+        assert!(one.rows.is_empty());
+        let (asked, mut two) = Ahead::plan(Some(one), 2, Want::BODY, &map);
+        (3..9).for_each(|uid| two.keep((Row { uid, ..Row::default() }, Arc::default())));
+        assert_eq!((asked.count(), two.rows.len()), (2, 1));
     }
 
     #[test]

@@ -117,6 +117,7 @@ async fn vanished(conn: &mut Connection, account: &mut Account, query: &Fetch) -
             Response::Mailbox(now) => selected.dirty |= now.highest_modseq.0 > selected.modseq,
             _ => {}
         }
+        conn.flush_if_full().await?;
     }
     Ok(())
 }
@@ -144,6 +145,7 @@ async fn mark(conn: &mut Connection, account: &mut Account, uids: &Ranges) -> Re
             Response::Refused(why) => tracing::debug!(?why, "\\Seen refused"),
             _ => {}
         }
+        conn.flush_if_full().await?;
     }
     Ok(changed)
 }
@@ -176,6 +178,7 @@ impl Work<'_> {
                     for row in rows {
                         if row.uid == uid {
                             self.row(conn, account, row, &files).await?;
+                            conn.flush_if_full().await?;
                         } else {
                             ahead.keep((row, files.clone()));
                         }

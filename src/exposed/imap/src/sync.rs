@@ -26,6 +26,9 @@ pub(crate) async fn tell(conn: &mut Connection, account: &mut Account) -> Result
                 for row in rows.iter().filter(|row| row.uid > known) {
                     selected.numbering().append_range(row.uid, row.uid);
                 }
+                if usize::try_from(selected.map.len()).is_ok_and(|messages| messages > limits::LISTED) {
+                    return Err(convert::unexpected().into());
+                }
                 if selected.map.len() != before {
                     response::exists(&mut conn.out, selected.map.len());
                 }

@@ -4,6 +4,7 @@
 use crate::{
     limits::{MAX_WAITING, MAX_WAITING_PER_PEER, MEMORY_PER_CHECK_KIB},
     penalty::Network,
+    verifier::wipe_stack,
 };
 use std::{
     collections::HashMap,
@@ -69,6 +70,7 @@ impl Turn {
     pub(crate) async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
         let task = tokio::task::spawn_blocking(move || {
             let result = work();
+            wipe_stack();
             drop(self);
             result
         });

@@ -6,7 +6,7 @@
 
 use crate::{
     limits::{MAX_REMEMBERED, REMEMBERED},
-    verifier::{Argon2id, hmac_sha256},
+    verifier::{Argon2id, hmac_sha256, wipe_stack},
 };
 use pure_addr::AccountId;
 use std::{collections::HashMap, time::Instant};
@@ -49,7 +49,9 @@ impl Remembered {
         let verifier = verifier.to_phc();
         let id = account.get().to_be_bytes();
         // The verifier holds no NUL, so the parts cannot run into each other.
-        hmac_sha256(&self.key, &[&id, verifier.as_bytes(), &[0], password.as_bytes()])
+        let digest = hmac_sha256(&self.key, &[&id, verifier.as_bytes(), &[0], password.as_bytes()]);
+        wipe_stack();
+        digest
     }
 }
 

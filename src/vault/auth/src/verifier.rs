@@ -239,6 +239,14 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
+/// Overwrites what calls that have returned left on this thread's stack: hash functions keep a block of what they are given there.
+#[inline(never)]
+pub(crate) fn wipe_stack() {
+    let mut below = [0u8; 16 * 1024];
+    below.zeroize();
+    std::hint::black_box(&mut below);
+}
+
 /// HMAC-SHA-256 over the concatenation of `parts`.
 pub fn hmac_sha256(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     // RFC 2104 2: a key shorter than the block is filled up with zeros.
