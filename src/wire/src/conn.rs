@@ -20,11 +20,18 @@ use std::{
     path::Path,
     time::Duration,
 };
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::{Mutex, Semaphore},
+};
 use zeroize::Zeroize;
 
 /// Between two attempts where descriptors or memory have run out.
 const AGAIN: Duration = Duration::from_millis(100);
+
+/// Connections that are watched for room at a time, each by a descriptor more: those who never read must not use up the process's.
+const MAX_WATCHED: usize = 8_192;
+static WATCHED: Semaphore = Semaphore::const_new(MAX_WATCHED);
 
 /// One SOCK_SEQPACKET connection. Sending and receiving take `&self`: a datagram is whole or absent, so many tasks may share it.
 ///
@@ -34,7 +41,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 pub struct Conn {
     socket: AsyncFd<OwnedFd>,
     /// Held by the one that waits for room.
-    full: tokio::sync::Mutex<()>,
+    full: Mutex<()>,
 }
 
 /// A frame that was received, its body decoded by the caller's type.
@@ -56,7 +63,7 @@ impl Conn {
     /// Takes over a connected socket.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        Ok(Self { socket: register(fd, Interest::READABLE)?, full: tokio::sync::Mutex::default() })
+        Ok(Self { socket: register(fd, Interest::READABLE)?, full: Mutex::default() })
     }
 
     /// Connects to a listening socket by path.
@@ -136,11 +143,11 @@ impl Conn {
     /// Waits until the peer may have room, or is gone.
     async fn room(&self) {
         // A second descriptor, since one is watched only once.
-        let watched = self.socket.get_ref().try_clone().and_then(|socket| register(socket, Interest::WRITABLE));
-        match watched {
-            Ok(watched) => drop(watched.writable().await),
+        let watch = |permit| Some((register(self.socket.get_ref().try_clone().ok()?, Interest::WRITABLE).ok()?, permit));
+        match WATCHED.try_acquire().ok().and_then(watch) {
+            Some((watched, _permit)) => drop(watched.writable().await),
             // Out of descriptors or memory: look again later.
-            Err(_) => tokio::time::sleep(AGAIN).await,
+            None => tokio::time::sleep(AGAIN).await,
         }
     }
 
