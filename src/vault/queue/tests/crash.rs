@@ -173,8 +173,8 @@ async fn what_is_done_of_several_deliveries_is_not_repeated() {
     let left = world.killed(&state, "b");
     life.stop();
     world.store.refuse.lock().unwrap().clear();
+    // What waited for an account is tried again at once.
     let life = world.start(&left);
-    assert_eq!(life.change(Action::Retry, Filter::default()).await, 1);
     world.store.holds(2).await;
     life.keeps(0).await;
     let asked = world.store.asked.lock().unwrap().clone();

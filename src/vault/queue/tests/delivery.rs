@@ -251,6 +251,28 @@ async fn a_clock_that_is_set_back_holds_nothing_up() {
     world.send.has_answered(2).await;
 }
 
+/// The clock of a process that was not there to see it: a machine that started with a wrong one, say.
+#[tokio::test]
+async fn a_clock_that_is_set_back_between_two_processes_holds_nothing_up() {
+    let world = World::new();
+    let state = world.state("a");
+    let life = world.start(&state);
+    world.store.refuse.lock().unwrap().insert(1, Response::OverQuota { room: 0 });
+    world.send.says("slow@remote.test", &[later(), taken(false)]);
+    let id = life.accepted(&["alice@mta.test"]).await;
+    life.status(id, "deferred: the mailbox is full").await;
+    let mut alice = life.login(owner(1, "alice@mta.test")).await.unwrap();
+    let remote = alice.accepted(&["slow@remote.test"]).await;
+    life.tried(remote, 1).await;
+    life.stop();
+    world.store.refuse.lock().unwrap().clear();
+    world.clock.set_back(Duration::from_secs(3 * 24 * 3600));
+    let life = world.start(&state);
+    world.store.holds(1).await;
+    life.keeps(0).await;
+    world.send.has_answered(2).await;
+}
+
 /// The administrator raises the quota: the delivery goes with the account as it is now.
 #[tokio::test]
 async fn a_mailbox_that_has_room_again_gets_its_mail() {

@@ -2,6 +2,7 @@
 
 use super::{Body, Record, record::decode, rows, rows::Seal, schema::state};
 use crate::{
+    backoff,
     budget::{Budget, Room},
     limits::{MAX_LEASE_RECIPIENTS, MAX_TRIES, MESSAGE_OVERHEAD},
 };
@@ -149,6 +150,22 @@ pub(super) fn reroute(db: &Connection, id: QueueId, number: u32, route: &str, cl
         .execute(params![rows::stored(id), number, state::WAITING, now, route, class, state::DONE])?;
     if changed > 0 {
         look(db, route, now)?;
+    }
+    Ok(())
+}
+
+/// At start: what waits longer than anything may was put off by a clock that has been set back since; it is due. That of a process that
+/// runs is seen where it schedules.
+pub(super) fn put_off_no_longer(db: &Connection, now: i64) -> rusqlite::Result<()> {
+    let latest = backoff::latest(now);
+    let deliveries = db.execute(
+        "UPDATE deliveries SET next_attempt = ?1 WHERE state = 0 AND destination IS NOT NULL AND next_attempt > ?2",
+        [now, latest],
+    )?;
+    let shut: bool = db.query_row("SELECT EXISTS (SELECT 1 FROM destinations WHERE max(due, until) > ?1)", [latest], |row| row.get(0))?;
+    if deliveries > 0 || shut {
+        tracing::warn!(deliveries, "the clock went back: mail to elsewhere is tried now");
+        db.execute("UPDATE destinations SET due = min(due, ?1), failures = 0, until = 0", [now])?;
     }
     Ok(())
 }

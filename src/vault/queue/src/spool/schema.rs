@@ -172,7 +172,7 @@ pub(super) fn reserve(db: &Connection, below: u64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Everything that was in memory becomes due; bodies and messages are matched.
+/// Everything that was in memory becomes due, and what waits for accounts here; bodies and messages are matched.
 fn recover(db: &Connection, now: i64, files: &Files, settings: &Settings) -> Result<(), OpenError> {
     // What `send` was told before is asked for first: it may have been delivered, and only that process knows.
     db.execute(
@@ -181,6 +181,12 @@ fn recover(db: &Connection, now: i64, files: &Files, settings: &Settings) -> Res
     )?;
     db.execute("UPDATE deliveries SET state = ?1 WHERE state = ?2", params![state::HELD, state::HELD_ACTIVE])?;
     db.execute("UPDATE destinations SET due = ?1 WHERE due IS NULL", [outgoing::FIRST])?;
+    // What hindered it may have gone with the process, and a clock that was set back meanwhile delays nothing.
+    db.execute(
+        "UPDATE deliveries SET next_attempt = ?2 WHERE state = ?1 AND destination IS NULL AND next_attempt > ?2",
+        params![state::WAITING, now],
+    )?;
+    outgoing::put_off_no_longer(db, now)?;
     let mut orphans: HashSet<QueueId> = files.list()?.into_iter().collect();
     let (mut messages, mut lost) = (0u64, 0u64);
     let mut all = db.prepare("SELECT id, format, record, body IS NULL FROM messages")?;
