@@ -6,7 +6,7 @@ use crate::{
     fault::{self, Fault, Role},
     model::{APPENDED, COPIES, Change, INBOX, Key, MAILBOXES, Model, Task},
     number,
-    peers::{self, NAMES, address, owner},
+    peers::{self, ELSEWHERE, Elsewhere, NAMES, address, owner},
 };
 use pure_addr::{MailboxName, ReversePath, Text};
 use std::{
@@ -33,6 +33,8 @@ use wire::{
 
 /// How long anything may take before the schedule has failed.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// The same for what is asked of the spool then.
+const ASKING: Duration = Duration::from_secs(5);
 /// How often what comes by itself is looked for.
 const POLL: Duration = Duration::from_millis(10);
 /// Bytes that a full disk has left.
@@ -68,6 +70,7 @@ pub struct World {
     store: Option<Child>,
     queue: Option<Child>,
     clients: Arc<Clients>,
+    elsewhere: Arc<Elsewhere>,
     /// Processes started so far.
     started: u64,
     boot: u64,
@@ -92,13 +95,21 @@ fn tag_of(text: &[u8]) -> usize {
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("did not happen: {what}"))
+    within_or(what, future, async { String::new() }).await
+}
+
+/// The same, with what is to be said when it did not happen.
+async fn within_or<T>(what: &str, future: impl Future<Output = T>, why: impl Future<Output = String>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(done) => done,
+        Err(_) => panic!("did not happen: {what}\n{}", why.await),
+    }
 }
 
 impl World {
     pub async fn new(seed: u64) -> Self {
         let (disk, sockets) = (Disk::new(), tempfile::tempdir().unwrap());
-        peers::start(sockets.path());
+        let elsewhere = peers::start(sockets.path());
         let clients = Arc::new(Clients {
             inbound: Client::new(sockets.path().join("inbound")),
             control: Client::new(sockets.path().join("control")),
@@ -110,7 +121,7 @@ impl World {
         });
         let seen = BTreeMap::new();
         let (started, boot) = (seed << 16, 1);
-        let mut world = Self { seed, disk, sockets, store: None, queue: None, clients, started, boot, hurt: false, seen };
+        let mut world = Self { seed, disk, sockets, store: None, queue: None, clients, elsewhere, started, boot, hurt: false, seen };
         world.start().await;
         world
     }
@@ -144,6 +155,8 @@ impl World {
     /// Starts those that ended, and asks everybody for their work until it is done: whatever is still to be told of an earlier error
     /// comes out.
     async fn recover(&mut self) {
+        let (clients, last) = (self.clients.clone(), Mutex::new(Vec::new()));
+        let why = async { format!("not taken yet: {:?}\n{}", last.lock().unwrap(), clients.why_it_waits().await) };
         let work = async {
             let mut todo: Vec<(&str, &str)> = NAMES.iter().flat_map(|name| [(*name, APPENDED), (*name, INBOX)]).collect();
             loop {
@@ -160,11 +173,12 @@ impl World {
                 if rest.is_empty() && self.clients.spool_is_empty().await {
                     return;
                 }
+                last.lock().unwrap().clone_from(&rest);
                 todo = rest;
                 tokio::time::sleep(AGAIN).await;
             }
         };
-        within("recovery", work).await;
+        within_or("recovery", work, why).await;
     }
 
     fn process(&self, role: Role) -> &Child {
@@ -202,6 +216,9 @@ impl World {
             let mut to: Vec<_> = [first, second].into_iter().map(|n| (n, if append { APPENDED } else { INBOX })).collect();
             to.dedup();
             to.truncate(if append { 1 } else { 2 });
+            if !append && random.below(3) == 0 {
+                to.push((ELSEWHERE, INBOX));
+            }
             tasks.spawn(async move {
                 if clients.hand_in(&to).await {
                     clients.answers.fetch_add(1, Ordering::Relaxed);
@@ -319,18 +336,23 @@ impl World {
 
     /// Waits until the spool is empty. Nobody may have ended.
     async fn rest(&self) {
-        within("an empty spool", async {
+        let empty = async {
             while !self.clients.spool_is_empty().await {
                 tokio::time::sleep(POLL).await;
             }
-        })
-        .await;
+        };
+        within_or("an empty spool", empty, self.clients.why_it_waits()).await;
     }
 
     /// When everything has come to rest.
     pub async fn check(mut self) {
         self.rest().await;
-        let found = self.look(true).await;
+        let mut found = self.look(true).await;
+        for text in self.elsewhere.delivered.lock().unwrap().values() {
+            let tag = tag_of(text);
+            assert!(text.ends_with(&message(tag)), "seed {}: message {tag} went elsewhere torn", self.seed);
+            *found.entry((tag, ELSEWHERE, INBOX)).or_insert(0) += 1;
+        }
         let sent = self.clients.sent.lock().unwrap().clone();
         let mut expected = BTreeSet::new();
         for (tag, Sent { to, answered }) in sent {
@@ -511,13 +533,29 @@ impl Clients {
         }
     }
 
-    async fn spool_is_empty(&self) -> bool {
+    async fn spool(&self) -> Result<Vec<queue_control::Message>, wire::Error> {
         let request = queue_control::Request::List { after: QueueId(0), filter: queue_control::Filter::default() };
-        match self.control.call(&request, &[]).await.map(|reply| reply.body) {
-            Ok(queue_control::Response::Messages(list)) => list.is_empty(),
-            Ok(other) => panic!("{other:?}"),
-            // Not now.
-            Err(_) => false,
+        match self.control.call(&request, &[]).await?.body {
+            queue_control::Response::Messages(list) => Ok(list.into_vec()),
+            other => panic!("{other:?}"),
         }
+    }
+
+    async fn spool_is_empty(&self) -> bool {
+        self.spool().await.is_ok_and(|list| list.is_empty())
+    }
+
+    /// What is in the spool and why, for a failure.
+    async fn why_it_waits(&self) -> String {
+        let list = match tokio::time::timeout(ASKING, self.spool()).await {
+            Ok(Ok(list)) => list,
+            other => return format!("the spool cannot be listed: {other:?}"),
+        };
+        let mut all = String::new();
+        for message in list {
+            let shown = tokio::time::timeout(ASKING, self.control.call(&queue_control::Request::Show(message.id), &[])).await;
+            all += &format!("{message:?}: {:?}\n", shown.map(|shown| shown.map(|reply| reply.body)));
+        }
+        all
     }
 }

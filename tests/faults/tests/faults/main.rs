@@ -3,8 +3,8 @@
 //!
 //! What must hold, whatever happens:
 //!
-//! * a message that was answered with `Accepted`, and an APPEND that was answered, is in each of its mailboxes exactly once, byte for byte;
-//!   one whose answer was lost is there once or not at all (an APPEND: not torn);
+//! * a message that was answered with `Accepted`, and an APPEND that was answered, is in each of its mailboxes exactly once, byte for byte,
+//!   and went elsewhere exactly once; one whose answer was lost is there once or not at all (an APPEND: not torn);
 //! * flags, EXPUNGE, MOVE and COPY that were answered are done, once; those whose answer was lost are done or not. A loss of power may undo
 //!   flags and EXPUNGE alone, and only where nothing was synced after them; nothing that was expunged comes again;
 //! * a UID that was seen with a message is never seen with another one;
