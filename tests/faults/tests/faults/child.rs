@@ -59,6 +59,8 @@ fn variable(name: &str) -> u64 {
 pub fn run() {
     let Ok(role) = env::var(ROLE) else { return };
     let (state, sockets) = (PathBuf::from(env::var_os(STATE).unwrap()), PathBuf::from(env::var_os(SOCKETS).unwrap()));
+    let filter = tracing_subscriber::EnvFilter::from_env("POSTERN_LOG");
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     // As a vault does, see `jail`.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {

@@ -156,7 +156,7 @@ impl World {
     /// comes out.
     async fn recover(&mut self) {
         let (clients, last) = (self.clients.clone(), Mutex::new(Vec::new()));
-        let why = async { format!("not taken yet: {:?}\n{}", last.lock().unwrap(), clients.why_it_waits().await) };
+        let why = async { clients.why_it_waits().await + &format!("not taken: {:?}", last.lock().unwrap()) };
         let work = async {
             let mut todo: Vec<(&str, &str)> = NAMES.iter().flat_map(|name| [(*name, APPENDED), (*name, INBOX)]).collect();
             loop {

@@ -19,7 +19,8 @@
 //! work again; from any other fault it must not.
 //!
 //! `POSTERN_FAULTS_SCHEDULES` is how many schedules are run, `POSTERN_FAULTS_SEED` the first one's seed; a failure names its own.
-//! `POSTERN_FAULTS_STOPPED` is for how many seconds a process that is stopped stays so, beside what the test does meanwhile.
+//! `POSTERN_FAULTS_STOPPED` is for how many seconds a process that is stopped stays so, beside what the test does meanwhile;
+//! `POSTERN_LOG=info` shows what the processes log.
 
 mod child;
 mod disk;
