@@ -5,8 +5,6 @@ use crate::{limits::GIVE_UP, spool::Reason};
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
-/// Longest interval between two attempts to deliver elsewhere.
-pub(crate) const LONGEST_INTERVAL: i64 = 4 * HOUR;
 /// Doublings after which every schedule has reached its longest interval.
 const MAX_DOUBLINGS: u32 = 24;
 
@@ -26,11 +24,6 @@ pub(crate) fn next_attempt(reason: Reason, attempts: u32, received_at: i64, now:
     let doublings = attempts.saturating_sub(1).min(MAX_DOUBLINGS);
     let interval = first.saturating_mul(1 << doublings).min(longest);
     Some(now.saturating_add(spread(interval, random)))
-}
-
-/// What is to be tried again later than this was put off by another clock.
-pub(crate) fn latest(now: i64) -> i64 {
-    now.saturating_add(LONGEST_INTERVAL).saturating_add(LONGEST_INTERVAL / 4)
 }
 
 /// Three quarters to five quarters of an interval, so that what failed together does not come back together.

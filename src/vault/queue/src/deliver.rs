@@ -7,6 +7,7 @@ use crate::{
     Clock, Random,
     ask::{Directory, Scanner, ask},
     backoff,
+    clock::Watched,
     dsn::{self, Action, Told},
     full::Full,
     limits::{MAX_IN_FLIGHT, MAX_LANES, MAX_POLL, MAX_UNSYNCED, SETTLE_EVERY, SYNC_BATCH},
@@ -50,8 +51,6 @@ fn junk() -> MailboxName {
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
 /// How long to wait for room in memory at most before looking again.
 const STARVED_PAUSE: Duration = Duration::from_millis(200);
-/// Milliseconds by which a clock that is set back delays what waits, and no more: what it is set back further makes everything due.
-const CLOCK_STEP: i64 = 60_000;
 
 /// Everything that a delivery needs.
 pub(crate) struct Engine {
@@ -360,16 +359,14 @@ impl Engine {
     }
 
     /// Takes what comes due from the disk into memory.
-    pub(crate) async fn schedule(self: Arc<Self>, outlets: Outlets) {
-        let mut last = i64::MIN;
+    pub(crate) async fn schedule(self: Arc<Self>, outlets: Outlets, clock: Arc<Watched>) {
         loop {
-            let now = self.clock.now();
-            if now.saturating_add(CLOCK_STEP) < last {
-                tracing::warn!(by = last.saturating_sub(now), "the clock went back: everything that waits is tried now");
+            let now = clock.now();
+            if let Some(by) = clock.set_back() {
+                tracing::warn!(by, "the clock went back: everything that waits is tried now");
                 let (action, filter) = (queue_control::Action::Retry, queue_control::Filter::default());
                 self.spool.ask(|answer| Op::Change { action, filter, now, answer }).await;
             }
-            last = now;
             let Some(lease) = self.spool.ask(|answer| Op::Lease { now, answer }).await else {
                 if self.spool.inbox.has_ended() {
                     return;

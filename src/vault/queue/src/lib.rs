@@ -28,6 +28,7 @@ mod admit;
 mod ask;
 mod backoff;
 mod budget;
+mod clock;
 mod deliver;
 mod dsn;
 mod fixup;
@@ -50,12 +51,14 @@ mod testing;
 mod tlsrpt;
 mod trace;
 
+pub use clock::{Clock, SystemClock};
 pub use services::{Control, Grant, Inbound};
 pub use spool::OpenError;
 
 use crate::{
     ask::{Directory, Scanner},
     budget::Budget,
+    clock::Watched,
     deliver::Engine,
     limits::{Limits, MAX_FILE_WRITERS},
     post::Post,
@@ -68,29 +71,12 @@ use pure_addr::Domain;
 use std::{
     path::PathBuf,
     sync::{Arc, atomic::AtomicI64},
-    time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::AbortHandle,
 };
 use wire::Client;
-
-/// What time it is.
-pub trait Clock: Send + Sync + 'static {
-    /// Milliseconds since 1970.
-    fn now(&self) -> i64;
-}
-
-/// The machine's clock.
-#[derive(Debug, Clone, Copy)]
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now(&self) -> i64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|d| i64::try_from(d.as_millis()).ok()).unwrap_or(0)
-    }
-}
 
 /// Random numbers, for spreading retries.
 pub type Random = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -142,6 +128,8 @@ impl Queue {
         let active = Budget::new(limits.active, limits.active_bytes);
         let (active_sender, active_receiver) = mpsc::unbounded_channel();
         let due = Arc::new(Notify::new());
+        let watched = Arc::new(Watched::new(clock, due.clone()));
+        let clock: Arc<dyn Clock> = watched.clone();
         let outlets = Outlets {
             active: active_sender,
             due: due.clone(),
@@ -189,7 +177,7 @@ impl Queue {
             tokio::spawn(directory.clone().watch()).abort_handle(),
             tokio::spawn(engine.clone().run(active_receiver)).abort_handle(),
             tokio::spawn(engine.clone().sync(to_sync, limits.sync_delay, limits.settle_idle)).abort_handle(),
-            tokio::spawn(engine.schedule(outlets)).abort_handle(),
+            tokio::spawn(engine.schedule(outlets, watched)).abort_handle(),
             tokio::spawn(remote::dispatch(sender.clone(), outbound.clone())).abort_handle(),
             tokio::spawn(notices::run(post.clone(), outbound.clone())).abort_handle(),
             tokio::spawn(tlsrpt::run(sender, outbound.clone())).abort_handle(),

@@ -266,11 +266,29 @@ async fn a_clock_that_is_set_back_between_two_processes_holds_nothing_up() {
     life.tried(remote, 1).await;
     life.stop();
     world.store.refuse.lock().unwrap().clear();
-    world.clock.set_back(Duration::from_secs(3 * 24 * 3600));
+    world.clock.set_back(Duration::from_secs(2 * 60));
     let life = world.start(&state);
     world.store.holds(1).await;
     life.keeps(0).await;
     world.send.has_answered(2).await;
+}
+
+/// Whoever asks what time it is: the schedule may not have looked at all while the clock was wrong.
+#[tokio::test]
+async fn a_clock_that_goes_on_and_back_is_noticed_by_the_next_message() {
+    let world = World::new();
+    let life = world.start(&world.state("a"));
+    world.send.says("slow@remote.test", &[later(), taken(false)]);
+    let mut alice = life.login(owner(1, "alice@mta.test")).await.unwrap();
+    alice.accepted(&["first@remote.test"]).await;
+    world.send.has_answered(1).await;
+    world.clock.advance(Duration::from_secs(24 * 3600));
+    let slow = alice.accepted(&["slow@remote.test"]).await;
+    life.tried(slow, 1).await;
+    world.clock.set_back(Duration::from_secs(3600));
+    alice.accepted(&["next@remote.test"]).await;
+    world.send.has_answered(4).await;
+    life.keeps(0).await;
 }
 
 /// The administrator raises the quota: the delivery goes with the account as it is now.

@@ -1,7 +1,7 @@
 //! What follows from an attempt: done, told to the sender, or tried again. Time and chance are parameters.
 
 use crate::{
-    backoff::{LONGEST_INTERVAL, spread},
+    backoff::spread,
     dsn::{self, Action},
     limits::MAX_TRIES,
     spool::outgoing::{Attempt, Fate, Todo, encode},
@@ -15,8 +15,10 @@ use wire::edge::{
 };
 
 const MINUTE: i64 = 60_000;
-/// Between the attempts at first, and then [`LONGEST_INTERVAL`]; RFC 5321 4.5.4.1 wants at least 30 minutes once a few have failed.
+/// Between the attempts at first; RFC 5321 4.5.4.1 wants at least 30 minutes once a few have failed.
 const INTERVALS: [i64; 6] = [5 * MINUTE, 10 * MINUTE, 20 * MINUTE, 40 * MINUTE, 60 * MINUTE, 120 * MINUTE];
+/// And then.
+const LAST_INTERVAL: i64 = 240 * MINUTE;
 /// First wait after an attempt that was not made; four times as long after each in a row.
 const NOT_MADE: i64 = 1_000;
 
@@ -61,7 +63,7 @@ pub(super) struct Verdict {
 /// How long to wait after the given number of attempts, at least one.
 fn interval(attempts: u32) -> i64 {
     let index = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
-    INTERVALS.get(index).copied().unwrap_or(LONGEST_INTERVAL)
+    INTERVALS.get(index).copied().unwrap_or(LAST_INTERVAL)
 }
 
 /// After an attempt.

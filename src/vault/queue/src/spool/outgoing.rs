@@ -2,8 +2,8 @@
 
 use super::{Body, Record, record::decode, rows, rows::Seal, schema::state};
 use crate::{
-    backoff,
     budget::{Budget, Room},
+    clock,
     limits::{MAX_LEASE_RECIPIENTS, MAX_TRIES, MESSAGE_OVERHEAD},
 };
 use rusqlite::{Connection, OptionalExtension, params};
@@ -154,18 +154,27 @@ pub(super) fn reroute(db: &Connection, id: QueueId, number: u32, route: &str, cl
     Ok(())
 }
 
-/// At start: what waits longer than anything may was put off by a clock that has been set back since; it is due. That of a process that
-/// runs is seen where it schedules.
+/// At start: what was put off by a clock that has been set back since is due. While the process runs that is noticed by
+/// [`crate::clock::Watched`].
 pub(super) fn put_off_no_longer(db: &Connection, now: i64) -> rusqlite::Result<()> {
-    let latest = backoff::latest(now);
-    let deliveries = db.execute(
-        "UPDATE deliveries SET next_attempt = ?1 WHERE state = 0 AND destination IS NOT NULL AND next_attempt > ?2",
-        [now, latest],
+    let mut waiting = db.prepare(
+        "SELECT d.message, d.number, d.destination, d.tries, m.received_at FROM deliveries d JOIN messages m ON m.id = d.message
+         WHERE d.state = 0 AND d.destination IS NOT NULL AND d.next_attempt > ?1",
     )?;
-    let shut: bool = db.query_row("SELECT EXISTS (SELECT 1 FROM destinations WHERE max(due, until) > ?1)", [latest], |row| row.get(0))?;
-    if deliveries > 0 || shut {
-        tracing::warn!(deliveries, "the clock went back: mail to elsewhere is tried now");
-        db.execute("UPDATE destinations SET due = min(due, ?1), failures = 0, until = 0", [now])?;
+    let mut update = db.prepare("UPDATE deliveries SET next_attempt = ?3 WHERE message = ?1 AND number = ?2")?;
+    let mut open = db.prepare("UPDATE destinations SET due = min(due, ?2), failures = 0, until = 0 WHERE name = ?1")?;
+    let mut found = waiting.query([now])?;
+    let mut deliveries = 0u64;
+    while let Some(row) = found.next()? {
+        let last = attempts(row.get_ref(3)?.as_blob_or_null().ok().flatten()).last().map(|attempt| attempt.at);
+        if clock::went_back(last.map_or_else(|| row.get(4), Ok)?, now) {
+            update.execute(params![row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, now])?;
+            open.execute(params![row.get::<_, String>(2)?, now])?;
+            deliveries = deliveries.saturating_add(1);
+        }
+    }
+    if deliveries > 0 {
+        tracing::warn!(deliveries, "the clock went back: mail to elsewhere that was put off is tried now");
     }
     Ok(())
 }
