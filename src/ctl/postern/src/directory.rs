@@ -253,23 +253,40 @@ fn accept(password: String) -> Result<Password, Failure> {
     Ok(Password(password))
 }
 
-/// Columns as wide as their widest cell; the last one is not padded.
+/// All of a table.
 pub(crate) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Result<(), Failure> {
-    let rows: Vec<Vec<String>> = std::iter::once(head.iter().map(|h| (*h).to_owned()).collect()).chain(rows).collect();
-    let mut widths = vec![0; head.len()];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
+    Table::new(head).print(rows)
+}
+
+/// A table that is printed in parts: columns as wide as their widest cell in the first of them; the last one is not padded.
+#[derive(Debug)]
+pub(crate) struct Table {
+    head: Option<Vec<String>>,
+    widths: Vec<usize>,
+}
+
+impl Table {
+    pub(crate) fn new(head: &[&str]) -> Self {
+        Self { head: Some(head.iter().map(|h| (*h).to_owned()).collect()), widths: vec![0; head.len()] }
     }
-    for row in rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(&format!("{cell:width$}  "));
+
+    pub(crate) fn print(&mut self, rows: impl Iterator<Item = Vec<String>>) -> Result<(), Failure> {
+        let first = self.head.is_some();
+        let rows: Vec<Vec<String>> = self.head.take().into_iter().chain(rows).collect();
+        for row in rows.iter().filter(|_| first) {
+            for (width, cell) in self.widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
         }
-        say(line.trim_end())?;
+        for row in rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&self.widths) {
+                line.push_str(&format!("{cell:width$}  "));
+            }
+            say(line.trim_end())?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::{
     Failure,
     control::Control,
-    directory::{Output, table, unexpected},
+    directory::{Output, Table, table, unexpected},
     say,
 };
 use clap::{Args, Subcommand};
@@ -89,14 +89,7 @@ pub(crate) async fn run(edges: &Path, command: Queue) -> Result<(), Failure> {
     match command {
         Queue::List { some, output } => {
             let filter = Filter { id: None, account: some.account, destination: some.destination };
-            let messages = list(&queue, &filter).await?;
-            if output.json {
-                return say(Value::from_iter(messages.iter().map(json_message)));
-            }
-            let rows = messages.iter().map(|m| {
-                vec![m.id.to_string(), date(m.received_at), m.size.to_string(), m.waiting.to_string(), m.reverse_path.to_string()]
-            });
-            table(&["ID", "RECEIVED", "BYTES", "WAITING", "FROM"], rows)
+            list(&queue, &filter, output).await
         }
         Queue::Show { id, output } => match queue.call(&Request::Show(id)).await? {
             Response::Message(message) => show(&message.0, &message.1, output),
@@ -141,17 +134,33 @@ fn did(action: Action, count: u64) -> String {
     }
 }
 
-async fn list(queue: &Control<QueueControl>, filter: &Filter) -> Result<Vec<Message>, Failure> {
-    let mut all = Vec::new();
+/// Prints what comes as it comes: however much a queue says that it has, it is not collected here.
+async fn list(queue: &Control<QueueControl>, filter: &Filter, output: Output) -> Result<(), Failure> {
+    let mut table = Table::new(&["ID", "RECEIVED", "BYTES", "WAITING", "FROM"]);
+    let mut before = "[";
     let mut after = QueueId(0);
     loop {
         let Response::Messages(part) = queue.call(&Request::List { after, filter: filter.clone() }).await? else {
             return Err(unexpected());
         };
         // Numbers grow; an answer that does not is the end.
-        let Some(last) = part.last().map(|m| m.id).filter(|id| *id > after) else { return Ok(all) };
-        after = last;
-        all.extend(part);
+        let last = part.last().map(|m| m.id).filter(|id| *id > after);
+        let part: &[Message] = if last.is_some() { &part } else { &[] };
+        if output.json {
+            for message in part {
+                say(format_args!("{before}{}", json_message(message)))?;
+                before = ",";
+            }
+        } else {
+            table.print(part.iter().map(|m| {
+                vec![m.id.to_string(), date(m.received_at), m.size.to_string(), m.waiting.to_string(), m.reverse_path.to_string()]
+            }))?;
+        }
+        match last {
+            Some(last) => after = last,
+            None if output.json => return say(if before == "[" { "[]" } else { "]" }),
+            None => return Ok(()),
+        }
     }
 }
 
