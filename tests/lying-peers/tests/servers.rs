@@ -67,6 +67,8 @@ fn read_mail(appliance: &Appliance) -> bool {
             "c FETCH 1:* (UID BODY.PEEK[])",
             "d LIST \"\" *",
             "e SEARCH BODY x",
+            // Nothing is changed: everything is younger.
+            "f UID STORE 1:* (UNCHANGEDSINCE 1) FLAGS (\\Seen)",
         ] {
             let tag = command.split(' ').next().unwrap_or_default();
             if !tag.is_empty() {
@@ -345,6 +347,8 @@ fn an_answer_without_an_end_takes_no_more_than_its_session() {
         ("rows of a message", |asked| matches!(asked, Request::Fetch { .. }), PARTIAL, body(&Response::Rows(List::default()))),
         ("uids that are gone", |_| true, PARTIAL, body(&Response::Vanished(uids(1)))),
         ("rows", |_| true, PARTIAL, body(&Response::Rows(List::default()))),
+        ("what was modified", |asked| matches!(asked, Request::SetFlags { .. }), PARTIAL, body(&Response::Modified(uids(1)))),
+        ("rows of a change", |asked| matches!(asked, Request::SetFlags { .. }), PARTIAL, body(&Response::Rows(List::default()))),
         ("mailboxes", |_| true, PARTIAL, body(&Response::Mailboxes(List::default()))),
         ("ends", |_| true, PARTIAL, body(&Response::Done)),
         ("events", |_| true, EVENT, [UNASKED, &encode(&Event::Changed(MailboxId(1), ModSeq(7))).unwrap()].concat()),

@@ -74,12 +74,13 @@ impl Selected {
         }
     }
 
-    /// Remembers what an answer told.
+    /// Remembers what an answer told, within limits: what is forgotten is told once more, which is only a waste.
     pub(crate) fn remember(&mut self, modseq: u64, uid: u32) {
         if let Some((_, uids)) = self.told.iter_mut().find(|(told, uids)| *told == modseq && uids.last().is_none_or(|last| last <= uid)) {
-            uids.push(uid);
+            if uids.ranges().len() < limits::TOLD_RANGES {
+                uids.push(uid);
+            }
         } else if self.told.len() < limits::TOLD {
-            // What is forgotten is told once more, which is only a waste.
             self.told.push((modseq, Ranges::from_numbers([uid])));
         }
     }
@@ -111,5 +112,36 @@ impl Account {
     /// The next part of an answer.
     pub(crate) async fn next(&mut self) -> Result<Option<Reply<StoreSession>>, Fault> {
         Ok(self.store.next().await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store that is not to be believed, which goes on for ever.
+    #[test]
+    fn only_so_much_is_remembered_of_what_was_told() {
+        let mut selected = Selected {
+            id: MailboxId(1),
+            name: MailboxName::inbox(),
+            read_only: false,
+            map: SeqMap::new(),
+            modseq: 1,
+            dirty: false,
+            saved: Ranges::new(),
+            told: Vec::new(),
+            arranged: None,
+            ahead: None,
+            keywords: BTreeSet::new(),
+        };
+        for modseq in 1..=200 {
+            for uid in 1..=40_000 {
+                selected.remember(modseq, 2 * uid);
+            }
+        }
+        let ranges: usize = selected.told.iter().map(|(_, uids)| uids.ranges().len()).sum();
+        assert_eq!(ranges, limits::TOLD * limits::TOLD_RANGES);
+        assert!(selected.was_told(1, 2) && !selected.was_told(1, 80_000) && !selected.was_told(200, 2));
     }
 }

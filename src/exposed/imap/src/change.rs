@@ -32,7 +32,7 @@ pub(crate) async fn store(conn: &mut Connection, account: &mut Account, query: &
         StoreAction::Remove => FlagChange::Remove,
         StoreAction::Replace => FlagChange::Replace,
     };
-    let mut modified = Ranges::new();
+    let mut modified = Vec::new();
     for uids in convert::chunks(&uids) {
         let flags = convert::flags(&query.flags);
         let unchanged_since = query.unchanged_since.map(ModSeq);
@@ -61,10 +61,7 @@ pub(crate) async fn store(conn: &mut Connection, account: &mut Account, query: &
                         }
                     }
                 }
-                Response::Modified(uids) => {
-                    let both = modified.ranges().iter().copied().chain(uids.iter().map(|range| (range.first, range.last)));
-                    modified = Ranges::from_unsorted(both.collect());
-                }
+                Response::Modified(part) => convert::add(&part, &mut modified)?,
                 Response::Done => {}
                 Response::Refused(why) => refused = Some(convert::refusal(why)),
                 _ => return Err(convert::unexpected().into()),
@@ -79,6 +76,7 @@ pub(crate) async fn store(conn: &mut Connection, account: &mut Account, query: &
     if modified.is_empty() {
         return Ok(answer);
     }
+    let modified = Ranges::from_unsorted(modified);
     // RFC 7162 3.1.3: numbers of the kind that the command used.
     let numbers = match account.selected.as_ref() {
         Some(selected) if !query.uid => selected.map.seqs_of(&modified),

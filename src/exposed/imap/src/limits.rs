@@ -34,6 +34,8 @@ pub(crate) const HEADER: u32 = 1024 * 1024;
 pub(crate) const SEEN_BATCH: usize = 64;
 /// Sets of own flag changes remembered so that they are not told twice.
 pub(crate) const TOLD: usize = 64;
+/// Ranges of UIDs in each of them.
+pub(crate) const TOLD_RANGES: usize = 16 * 1024;
 /// Messages asked of the store at a time for a client that fetches one after the other.
 pub(crate) const AHEAD: u32 = 16;
 /// Sessions for which that is done at a time: each may hold as many descriptors as a frame brings.

@@ -1,23 +1,34 @@
 //! Whole sessions that say anything, before login, after it and with a mailbox selected: none panics, none lasts.
+//!
+//! `POSTERN_SESSIONS` is how many of each, `POSTERN_SESSIONS_SEED` what chance begins with, `POSTERN_SESSIONS_CORPUS` a directory with more of
+//! what is said: what guided fuzzing of the target `imap-session` has learnt, say.
 
 use super::{
     logins::house,
     world::{Client, World},
 };
 use fuzz::{corpus, mutate::Mutator};
-use std::time::Duration;
+use std::{env, fs, time::Duration};
 
-/// Sessions of each state.
-const COUNT: usize = 250;
+/// Sessions of each state, if nothing else is said.
+const COUNT: u64 = 250;
 /// An input may hold literals up to the limits; more says nothing new.
 const MAX_INPUT: usize = 16 * 1024;
 
-fn inputs(seed: u64) -> impl Iterator<Item = Vec<u8>> {
+fn number(variable: &str, default: u64) -> u64 {
+    env::var(variable).ok().map_or(default, |text| text.parse().unwrap())
+}
+
+fn inputs(state: u64) -> impl Iterator<Item = Vec<u8>> {
     let target = fuzz::target("imap-session").unwrap();
+    let learnt = env::var_os("POSTERN_SESSIONS_CORPUS").into_iter().flat_map(|dir| fs::read_dir(dir).unwrap());
+    let learnt = learnt.map(|entry| fs::read(entry.unwrap().path()).unwrap());
     // Without the two bytes that mean something to the target only.
-    let seeds: Vec<Vec<u8>> = corpus::seeds(target).into_iter().map(|(_, input)| input.into_iter().skip(2).collect()).collect();
-    let mut mutator = Mutator::new(seed, target.words);
-    std::iter::repeat_with(move || mutator.next(&seeds)).map(|mut input| {
+    let seeds = corpus::seeds(target).into_iter().map(|(_, input)| input).chain(learnt);
+    let seeds: Vec<Vec<u8>> = seeds.map(|input| input.into_iter().skip(2).collect()).collect();
+    let mut mutator = Mutator::new(number("POSTERN_SESSIONS_SEED", 0) << 2 | state, target.words);
+    let count = usize::try_from(number("POSTERN_SESSIONS", COUNT)).unwrap();
+    std::iter::repeat_with(move || mutator.next(&seeds)).take(count).map(|mut input| {
         input.truncate(MAX_INPUT);
         input
     })
@@ -34,21 +45,21 @@ async fn play(client: Client, input: &[u8]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn before_login() {
     let house = house().await;
-    for input in inputs(1).take(COUNT) {
+    for input in inputs(1) {
         play(house.client().await, &input).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_login() {
-    for input in inputs(2).take(COUNT) {
+    for input in inputs(2) {
         play(World::with_messages(3).client().await, &input).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn selected() {
-    for (i, input) in inputs(3).take(COUNT).enumerate() {
+    for (i, input) in inputs(3).enumerate() {
         let world = World::with_messages(3);
         world.make("Archive");
         let mut client = world.client().await;
