@@ -1,5 +1,7 @@
 //! A kernel without Landlock: no process starts, and each says why; only `allow_weak_sandbox` starts it, which is logged at each start.
 
+#![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
+
 use std::time::Duration;
 use system::{Appliance, SERVICES, Service, eventually};
 

@@ -1,6 +1,7 @@
 use crate::limits;
 use exposed_tls::{Inbox, Stream};
-use pure_imap::{Event, Fatal, Framer, Message, Out, Secret, Tag, response};
+use pure_imap::{Event, Fatal, Framer, Message, Out, Tag, response};
+use pure_sasl::Secret;
 use std::{io, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;

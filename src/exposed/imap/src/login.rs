@@ -8,12 +8,12 @@ use crate::{
     server::Server,
     session,
 };
-use data_encoding::BASE64;
 use pure_addr::Text;
 use pure_imap::{
-    Command, Secret, parse,
+    Command, parse,
     response::{self, Code, Condition},
 };
+use pure_sasl::{Response as Said, Secret, challenge};
 use serde_bytes::ByteBuf;
 use std::net::SocketAddr;
 use tokio::time::Instant;
@@ -170,23 +170,28 @@ async fn authenticate(
         _ => return Ok(Err(Answer::no("CANNOT", "No such mechanism"))),
     };
     let initial = match initial {
-        Some(text) => text,
+        Some(text) => Said::parse_initial(text.as_bytes()),
         None => {
             response::continuation(&mut conn.out, "");
-            conn.line().await?
+            Said::parse(conn.line().await?.as_bytes())
         }
     };
-    let Some(initial) = sasl(&initial) else { return Ok(Err(cancelled(&initial))) };
+    let initial = match message(initial) {
+        Ok(initial) => initial,
+        Err(answer) => return Ok(Err(answer)),
+    };
     let binding = binding.map(|binding| ByteBuf::from(binding.to_vec()));
     let mut step = start(server, peer, mechanism, initial, binding).await?;
     loop {
         match step {
             Step::Challenge(exchange, data) => {
-                response::continuation(&mut conn.out, &BASE64.encode(&data));
-                let line = conn.line().await?;
-                let Some(answer) = sasl(&line) else {
-                    abort(server, exchange).await;
-                    return Ok(Err(cancelled(&line)));
+                response::continuation(&mut conn.out, &challenge(&data));
+                let answer = match message(Said::parse(conn.line().await?.as_bytes())) {
+                    Ok(answer) => answer,
+                    Err(answer) => {
+                        abort(server, exchange).await;
+                        return Ok(Err(answer));
+                    }
                 };
                 let request = Request::Continue { exchange, response: answer };
                 step = Step::from_reply(server.auth.call(&request, &[]).await?).await?;
@@ -194,21 +199,21 @@ async fn authenticate(
             Step::Done(attempt, None) => return Ok(Ok(attempt)),
             Step::Done(attempt, Some(last)) => {
                 // RFC 5802 5: the client must see the server's signature; in IMAP that is one more challenge, answered by nothing.
-                response::continuation(&mut conn.out, &BASE64.encode(&last));
-                let line = conn.line().await?;
-                return Ok(if line.as_bytes().is_empty() { Ok(attempt) } else { Err(cancelled(&line)) });
+                response::continuation(&mut conn.out, &challenge(&last));
+                let said = message(Said::parse(conn.line().await?.as_bytes()));
+                return Ok(said.and_then(|said| if said.is_empty() { Ok(attempt) } else { Err(Answer::bad("Nothing was asked")) }));
             }
         }
     }
 }
 
-/// One message of the client. `*` takes the exchange back (RFC 9051 6.2.2).
-fn sasl(text: &Secret) -> Option<wire::Secret> {
-    parse::base64(text.as_bytes()).filter(|message| message.as_bytes().len() <= MAX_SASL).map(|message| message.as_bytes().into())
-}
-
-fn cancelled(text: &Secret) -> Answer {
-    if text.as_bytes() == b"*" { Answer::bad("AUTHENTICATE cancelled") } else { Answer::bad("Not base64") }
+/// One message of the client, or the answer when it is none. `*` takes the exchange back (RFC 9051 6.2.2).
+fn message(said: Said) -> Result<wire::Secret, Answer> {
+    match said {
+        Said::Message(message) if message.as_bytes().len() <= MAX_SASL => Ok(message.as_bytes().into()),
+        Said::Cancel => Err(Answer::bad("AUTHENTICATE cancelled")),
+        Said::Message(_) | Said::Malformed => Err(Answer::bad("Not base64")),
+    }
 }
 
 enum Step {

@@ -17,10 +17,8 @@ use crate::{
 };
 use pure_addr::{Domain, Text};
 use pure_config::{SmarthostName, SmarthostTls};
-use pure_smtp::{
-    Secret,
-    client::{ClientSettings, Failure, Login, StartTls},
-};
+use pure_sasl::Secret;
+use pure_smtp::client::{ClientSettings, Failure, Login, StartTls};
 use pure_tlspolicy::{Basis, Decision, Evidence, Override, Requirement, dane::Tlsa, decide};
 use rustls::RootCertStore;
 use std::{

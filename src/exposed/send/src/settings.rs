@@ -3,7 +3,7 @@
 use crate::Limits;
 use pure_addr::Domain;
 use pure_config::{Config, Network, SmarthostName, SmarthostTls, TlsLevel};
-use pure_smtp::Secret;
+use pure_sasl::Secret;
 use pure_tlspolicy::Override;
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject};

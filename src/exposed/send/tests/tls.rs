@@ -353,7 +353,7 @@ async fn smarthosts_are_logged_in_to() {
             port: host.address.port(),
             tls,
             user: Some("user".into()),
-            password: password.map(|p| Arc::new(pure_smtp::Secret::new(p.as_bytes().to_vec()))),
+            password: password.map(|p| Arc::new(pure_sasl::Secret::new(p.as_bytes().to_vec()))),
             roots: authority.roots(),
         };
         given.smarthosts.insert("relay".into(), smarthost);

@@ -2,7 +2,8 @@
 
 use crate::service::{Backends, Entry};
 use pure_addr::{Address, ReversePath};
-use pure_smtp::{AuthVerdict, Mechanism, RecipientVerdict, Secret, SenderVerdict};
+use pure_sasl::Secret;
+use pure_smtp::{AuthVerdict, Mechanism, RecipientVerdict, SenderVerdict};
 use serde_bytes::ByteBuf;
 use std::{
     net::IpAddr,

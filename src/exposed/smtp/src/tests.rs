@@ -8,7 +8,8 @@ use crate::{
 };
 use exposed_tls::{Accepted, Gate, Tls};
 use pure_addr::{AccountId, Address, Domain, ReversePath, Text};
-use pure_smtp::{AuthVerdict, Limits, Mechanism, RecipientVerdict, Role, Secret, SenderVerdict, Settings};
+use pure_sasl::Secret;
+use pure_smtp::{AuthVerdict, Limits, Mechanism, RecipientVerdict, Role, SenderVerdict, Settings};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use std::{
     net::IpAddr,

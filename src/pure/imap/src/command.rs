@@ -2,8 +2,8 @@
 
 use crate::{Date, DateTime, Flag, Section, SequenceSet};
 use pure_addr::MailboxName;
+use pure_sasl::Secret;
 use std::fmt;
-use zeroize::Zeroizing;
 
 /// A tag (RFC 9051 2.2.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,30 +31,8 @@ pub enum Mailbox {
     Impossible,
 }
 
-/// A password or an initial response: never printed, overwritten when dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<Vec<u8>>);
-
-impl Secret {
-    /// Takes the bytes.
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-
-    /// The bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
-}
-
 /// One command.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Command {
     /// RFC 9051 6.1.1.
     Capability,

@@ -29,8 +29,8 @@ pub mod thread;
 pub mod utf7;
 
 pub use command::{
-    Append, AppendMessage, Command, Fetch, FetchItem, List, Mailbox, Partial, QResync, Search, SearchKey, SearchReturn, Secret, Select,
-    SortBy, SortKey, StatusItem, Store, StoreAction, Tag, ThreadAlgorithm, Transfer,
+    Append, AppendMessage, Command, Fetch, FetchItem, List, Mailbox, Partial, QResync, Search, SearchKey, SearchReturn, Select, SortBy,
+    SortKey, StatusItem, Store, StoreAction, Tag, ThreadAlgorithm, Transfer,
 };
 pub use date::{DAY, Date, DateTime};
 pub use decode::{Decoder, UnknownEncoding};

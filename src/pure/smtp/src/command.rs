@@ -1,9 +1,9 @@
 use crate::{
     parameters::{MailParameters, RcptParameters},
     path::{self, ForwardPath},
-    sasl::Secret,
 };
 use pure_addr::{MAX_DOMAIN, ReversePath, Text};
+use pure_sasl::Secret;
 
 /// One command, its arguments checked.
 #[derive(Debug, PartialEq, Eq)]

@@ -34,10 +34,10 @@ pub mod client;
 mod command;
 mod content;
 mod limits;
+mod mechanism;
 mod parameters;
 mod path;
 mod reply;
-mod sasl;
 mod session;
 mod transaction;
 mod xtext;
@@ -45,10 +45,10 @@ mod xtext;
 pub use command::{Command, Refusal};
 pub use content::{ChunkChecker, DataDecoder, Fault, Progress};
 pub use limits::Limits;
+pub use mechanism::Mechanism;
 pub use parameters::{MailParameters, RcptParameters};
 pub use path::ForwardPath;
 pub use reply::{Reply, Status, TOO_MANY_CONNECTIONS};
-pub use sasl::{Mechanism, Response, Secret};
 pub use session::{
     Action, AuthVerdict, CommitVerdict, Outcome, Patience, RecipientVerdict, Role, SenderVerdict, Session, Settings, Step, Tls,
 };

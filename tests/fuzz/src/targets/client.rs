@@ -1,8 +1,9 @@
 //! The SMTP client, and a server that says anything. Byte 0 is what the client wants, byte 1 how the answers are cut into reads.
 
 use pure_addr::{Address, ReversePath, Text};
+use pure_sasl::Secret;
 use pure_smtp::{
-    Body, Recipient, Secret,
+    Body, Recipient,
     client::{Client, ClientSettings, Login, Mail, StartTls, Step},
 };
 

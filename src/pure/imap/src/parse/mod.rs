@@ -8,16 +8,15 @@ mod search;
 pub use append::{AppendEnd, append, append_end, append_next};
 
 use crate::{
-    command::{Command, Mailbox, QResync, Secret, Select, StatusItem, Store, StoreAction, Tag, Transfer},
+    command::{Command, Mailbox, QResync, Select, StatusItem, Store, StoreAction, Tag, Transfer},
     cursor::{Cursor, is_astring_char, is_atom_char, utf8},
     flag::{Backslash, Flag, Keyword},
     limits,
     sequence::SequenceSet,
     utf7,
 };
-use data_encoding::BASE64;
 use pure_addr::{MailboxName, SEPARATOR};
-use zeroize::Zeroizing;
+use pure_sasl::Secret;
 
 /// Why a command is not carried out before anything looks at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -110,20 +109,6 @@ fn tag(cursor: &mut Cursor<'_>) -> Parsed<Tag> {
         return Err(Bad::Tag.into());
     }
     String::from_utf8(tag.to_vec()).map(Tag).map_err(|_| Bad::Tag.into())
-}
-
-/// A message of SASL (RFC 9051 6.2.2): base64 without any leniency (RFC 4648 4).
-pub fn base64(text: &[u8]) -> Option<Secret> {
-    // The decoder would take several padded texts in a row.
-    let padding_inside = text.iter().position(|b| *b == b'=').is_some_and(|at| text.len().saturating_sub(at) > 2);
-    if padding_inside {
-        return None;
-    }
-    // What cannot be decoded to its end is overwritten too.
-    let mut message = Zeroizing::new(vec![0; BASE64.decode_len(text.len()).ok()?]);
-    let length = BASE64.decode_mut(text, &mut message).ok()?;
-    message.truncate(length);
-    Some(Secret::new(std::mem::take(&mut *message)))
 }
 
 pub(crate) struct Parser<'a> {
@@ -247,11 +232,9 @@ impl Parser<'_> {
     fn authenticate(&mut self) -> Parsed<Command> {
         let mechanism = self.cursor.name(limits::NAME)?;
         let initial = if self.cursor.eat(b' ') {
-            // RFC 4959 3: `=` is the empty response.
             let text = self.cursor.take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
             match text {
                 b"" => return Err(Bad::Syntax.into()),
-                b"=" => Some(Secret::new(vec![])),
                 text => Some(Secret::new(text.to_vec())),
             }
         } else {

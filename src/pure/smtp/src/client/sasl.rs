@@ -1,8 +1,8 @@
 //! SASL as a client of a smarthost (RFC 4954): SCRAM-SHA-256, PLAIN, LOGIN. Only ever within TLS.
 
 use super::scram::{ClientFinal, ClientFirst};
-use crate::Secret;
 use data_encoding::BASE64;
+use pure_sasl::Secret;
 use zeroize::Zeroizing;
 
 /// Bytes of a line in an exchange (RFC 4954 4).
@@ -118,7 +118,7 @@ impl Exchange {
 
 /// RFC 4616 2.
 fn plain(login: &Login) -> Option<Secret> {
-    crate::sasl::plain(&Secret::new(login.user.clone().into_bytes()), &login.password)
+    pure_sasl::plain(&Secret::new(login.user.clone().into_bytes()), &login.password)
 }
 
 fn encoded(message: &Secret) -> Line {

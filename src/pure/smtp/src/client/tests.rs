@@ -1,8 +1,9 @@
 //! Sessions with scripted servers: what is said, and what comes of it.
 
 use super::*;
-use crate::{Body, Notify, OriginalRecipient, Recipient, Ret, Secret};
+use crate::{Body, Notify, OriginalRecipient, Recipient, Ret};
 use pure_addr::{Address, ReversePath, Text};
+use pure_sasl::Secret;
 
 fn settings(starttls: StartTls) -> ClientSettings {
     ClientSettings { name: "mail.mta.test".into(), encrypted: false, starttls, login: None }

@@ -1,7 +1,7 @@
 //! AUTH (RFC 4954), on submission under TLS. An exchange is a value that its end consumes, however it ends (AUTH-08).
 
 use super::*;
-use crate::sasl::{self, Response};
+use pure_sasl::Response;
 
 /// Prompts of LOGIN, as every client expects them: `Username:` and `Password:`.
 const USERNAME: &[u8] = b"Username:";
@@ -73,7 +73,7 @@ impl Session {
         match exchange {
             Exchange::First(mechanism) => self.begin(Action::AuthStart { mechanism, initial: message }, Waiting::Auth),
             Exchange::LoginUser => self.prompt(PASSWORD, Exchange::LoginPassword(message)),
-            Exchange::LoginPassword(user) => match sasl::plain(&user, &message) {
+            Exchange::LoginPassword(user) => match pure_sasl::plain(&user, &message) {
                 Some(initial) => self.begin(Action::AuthStart { mechanism: Mechanism::Plain, initial }, Waiting::Auth),
                 None => self.fail_login(&say::BAD_RESPONSE),
             },
@@ -100,7 +100,7 @@ impl Session {
 
     fn prompt(&mut self, message: &[u8], exchange: Exchange) {
         // RFC 4954 4: such a line may be longer than other replies.
-        self.output.extend_from_slice(format!("334 {}\r\n", sasl::challenge(message)).as_bytes());
+        self.output.extend_from_slice(format!("334 {}\r\n", pure_sasl::challenge(message)).as_bytes());
         self.mode = Mode::Login(exchange);
     }
 

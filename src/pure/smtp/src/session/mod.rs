@@ -13,13 +13,14 @@ mod tests;
 use crate::{
     content::{ChunkChecker, DataDecoder},
     limits::Limits,
+    mechanism::Mechanism,
     reply::{Reply, Status, say},
-    sasl::{Mechanism, Secret},
     transaction::{Recipient, Transaction},
 };
 use auth::Exchange;
 use content::Chunk;
 use pure_addr::{Address, Domain, MAX_DOMAIN, ReversePath, Text};
+use pure_sasl::Secret;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 /// Which service the connection came to.

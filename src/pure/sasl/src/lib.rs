@@ -1,4 +1,8 @@
-//! How SASL travels in SMTP (RFC 4954 4): base64, strict, one line each way. What the messages mean is `auth`'s business.
+//! How SASL (RFC 4422) travels in SMTP (RFC 4954 4) and IMAP (RFC 9051 6.2.2): base64, strict, one line each way. What the messages mean
+//! is `auth`'s business.
+//!
+//! SECURITY. Reads what anybody says before login, and holds passwords while they pass: nothing of them is printed, and their memory is
+//! overwritten.
 
 use data_encoding::BASE64;
 use std::fmt;
@@ -31,23 +35,12 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The mechanisms on offer, as the authentication service knows them: LOGIN becomes PLAIN.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mechanism {
-    /// RFC 4616.
-    Plain,
-    /// RFC 7677.
-    ScramSha256,
-    /// RFC 7677 with channel binding (RFC 9266).
-    ScramSha256Plus,
-}
-
 /// What a line of the client says within an exchange.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Response {
     /// The next message; may be empty.
     Message(Secret),
-    /// `*` (RFC 4954 4).
+    /// `*`.
     Cancel,
     /// Not base64.
     Malformed,
@@ -59,7 +52,7 @@ impl Response {
         if line == b"*" { Self::Cancel } else { decode(line).map_or(Self::Malformed, Self::Message) }
     }
 
-    /// Reads the initial response of an AUTH command, where `=` stands for an empty message.
+    /// Reads the initial response of AUTH (RFC 4954 4) or AUTHENTICATE (RFC 4959 3), where `=` stands for an empty message.
     pub fn parse_initial(text: &[u8]) -> Self {
         if text == b"=" { Self::Message(Secret::new(Vec::new())) } else { decode(text).map_or(Self::Malformed, Self::Message) }
     }
@@ -79,13 +72,13 @@ fn decode(text: &[u8]) -> Option<Secret> {
     Some(Secret(message))
 }
 
-/// The text of a 334 reply.
-pub(crate) fn challenge(message: &[u8]) -> String {
+/// A message of the server: the text of a 334 reply, or of a continuation.
+pub fn challenge(message: &[u8]) -> String {
     BASE64.encode(message)
 }
 
 /// User and password of a LOGIN exchange as a PLAIN message (RFC 4616 2).
-pub(crate) fn plain(user: &Secret, password: &Secret) -> Option<Secret> {
+pub fn plain(user: &Secret, password: &Secret) -> Option<Secret> {
     let (user, password) = (user.as_bytes(), password.as_bytes());
     if user.contains(&0) || password.contains(&0) {
         return None;
@@ -95,6 +88,8 @@ pub(crate) fn plain(user: &Secret, password: &Secret) -> Option<Secret> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
+
     use super::*;
 
     fn message(bytes: &[u8]) -> Response {
