@@ -1,6 +1,10 @@
 use crate::limits;
 use exposed_tls::{Inbox, Stream};
-use pure_imap::{Event, Fatal, Framer, Message, Out, Tag, response};
+use pure_imap::{
+    Command, Event, Fatal, Framer, Message, Out, Tag,
+    parse::{self, Refused},
+    response,
+};
 use pure_sasl::Secret;
 use std::{io, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -112,6 +116,20 @@ impl Connection {
         }
     }
 
+    /// The next command, with its tag as far as it has one; for when nothing else can happen.
+    pub(crate) async fn command(&mut self) -> Result<(Option<Tag>, Result<Command, Refused>), Fault> {
+        loop {
+            match self.input(&mut |_| {})? {
+                Some(Input::Command) => return Ok(parse::command(self.framer.command(), parse::Mode::default())),
+                Some(_) => return Ok((self.tag(), Err(parse::Bad::Syntax.into()))),
+                None => {
+                    self.flush().await?;
+                    self.fill().await?;
+                }
+            }
+        }
+    }
+
     /// The next line that is not a command, without its CRLF; for exchanges before anything else can happen.
     pub(crate) async fn line(&mut self) -> Result<Secret, Fault> {
         self.framer.expect_line();
@@ -199,7 +217,7 @@ impl Connection {
 
     /// The tag of what was framed last.
     pub(crate) fn tag(&self) -> Option<Tag> {
-        pure_imap::parse::tag_of(self.framer.command())
+        parse::tag_of(self.framer.command())
     }
 }
 

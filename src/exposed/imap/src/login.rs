@@ -3,7 +3,7 @@
 use crate::{
     account::Account,
     capability,
-    connection::{Answer, Connection, Fault, Input},
+    connection::{Answer, Connection, Fault},
     limits,
     server::Server,
     session,
@@ -59,18 +59,7 @@ pub(crate) async fn until_login(
 async fn speak(conn: &mut Connection, server: &Server, peer: Peer, capabilities: &Code) -> Result<Box<Account>, Fault> {
     let (mut errors, mut failures) = (0, 0);
     loop {
-        let input = match conn.input(&mut |_| {})? {
-            Some(input) => input,
-            None => {
-                conn.flush().await?;
-                conn.fill().await?;
-                continue;
-            }
-        };
-        let (tag, parsed) = match input {
-            Input::Command => parse::command(conn.framer.command(), parse::Mode::default()),
-            _ => (conn.tag(), Err(parse::Bad::Syntax.into())),
-        };
+        let (tag, parsed) = conn.command().await?;
         let mut attempt = None;
         let answer = match parsed {
             Ok(Command::Capability) => {

@@ -2,7 +2,7 @@
 
 use crate::{
     capability,
-    connection::{Answer, Connection, Fault, Input},
+    connection::{Answer, Connection, Fault},
     limits, session,
 };
 use exposed_tls::Stream;
@@ -33,18 +33,7 @@ pub(crate) async fn until_starttls(socket: TcpStream) -> Result<Option<TcpStream
 async fn speak(conn: &mut Connection) -> Result<(), Fault> {
     let mut errors = 0;
     loop {
-        let input = match conn.input(&mut |_| {})? {
-            Some(input) => input,
-            None => {
-                conn.flush().await?;
-                conn.fill().await?;
-                continue;
-            }
-        };
-        let (tag, parsed) = match input {
-            Input::Command => parse::command(conn.framer.command(), parse::Mode::default()),
-            _ => (conn.tag(), Err(parse::Bad::Syntax.into())),
-        };
+        let (tag, parsed) = conn.command().await?;
         let answer = match parsed {
             Ok(Command::StartTls) => {
                 Answer::ok("Begin TLS").write(&mut conn.out, tag.as_ref());

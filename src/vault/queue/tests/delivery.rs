@@ -236,14 +236,7 @@ async fn a_full_mailbox_is_tried_again_and_after_five_days_its_sender_is_told() 
 async fn a_clock_that_is_set_back_holds_nothing_up() {
     let world = World::new();
     let life = world.start(&world.state("a"));
-    world.store.refuse.lock().unwrap().insert(1, Response::OverQuota { room: 0 });
-    world.send.says("slow@remote.test", &[later(), taken(false)]);
-    let id = life.accepted(&["alice@mta.test"]).await;
-    life.status(id, "deferred: the mailbox is full").await;
-    let mut alice = life.login(owner(1, "alice@mta.test")).await.unwrap();
-    let remote = alice.accepted(&["slow@remote.test"]).await;
-    life.tried(remote, 1).await;
-    world.store.refuse.lock().unwrap().clear();
+    life.put_off(&world).await;
     world.clock.set_back(Duration::from_secs(3 * 24 * 3600));
     life.queue().wake();
     world.store.holds(1).await;
@@ -257,15 +250,8 @@ async fn a_clock_that_is_set_back_between_two_processes_holds_nothing_up() {
     let world = World::new();
     let state = world.state("a");
     let life = world.start(&state);
-    world.store.refuse.lock().unwrap().insert(1, Response::OverQuota { room: 0 });
-    world.send.says("slow@remote.test", &[later(), taken(false)]);
-    let id = life.accepted(&["alice@mta.test"]).await;
-    life.status(id, "deferred: the mailbox is full").await;
-    let mut alice = life.login(owner(1, "alice@mta.test")).await.unwrap();
-    let remote = alice.accepted(&["slow@remote.test"]).await;
-    life.tried(remote, 1).await;
+    life.put_off(&world).await;
     life.stop();
-    world.store.refuse.lock().unwrap().clear();
     world.clock.set_back(Duration::from_secs(2 * 60));
     let life = world.start(&state);
     world.store.holds(1).await;

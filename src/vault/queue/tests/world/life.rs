@@ -1,6 +1,6 @@
 //! A queue that runs, and what its clients do.
 
-use super::{MESSAGE, address, envelope, listener, soon};
+use super::{MESSAGE, World, address, envelope, later, listener, owner, soon, taken};
 use postern_queue::{Options, Queue};
 use pure_addr::ReversePath;
 use std::{os::fd::AsFd, sync::Arc};
@@ -13,6 +13,7 @@ use wire::{
         queue_grant::{self, QueueGrant},
         queue_inbound::{self, QueueInbound},
         queue_submit::{self, QueueSubmit},
+        store_deliver,
     },
     serve,
 };
@@ -100,6 +101,18 @@ impl Life {
             }
         })
         .await
+    }
+
+    /// A message waits for alice, and one for elsewhere; nothing hinders them any more.
+    pub async fn put_off(&self, world: &World) {
+        world.store.refuse.lock().unwrap().insert(1, store_deliver::Response::OverQuota { room: 0 });
+        world.send.says("slow@remote.test", &[later(), taken(false)]);
+        let id = self.accepted(&["alice@mta.test"]).await;
+        self.status(id, "deferred: the mailbox is full").await;
+        let mut alice = self.login(owner(1, "alice@mta.test")).await.unwrap();
+        let remote = alice.accepted(&["slow@remote.test"]).await;
+        self.tried(remote, 1).await;
+        world.store.refuse.lock().unwrap().clear();
     }
 
     pub async fn list(&self) -> Vec<queue_control::Message> {
