@@ -5,10 +5,10 @@ use crate::{
     connection::{Answer, Connection, Fault},
     convert, mailbox,
 };
-use pure_addr::SEPARATOR;
+use pure_addr::{MailboxName, SEPARATOR};
 use pure_imap::{List, Pattern, StatusItem, response, response::ListKind};
 use std::collections::{BTreeSet, HashSet};
-use wire::edge::store_session::{MAX_MAILBOXES, Mailbox, Request, Response};
+use wire::edge::store_session::{MAX_MAILBOXES, MAX_SUBSCRIPTIONS, Mailbox, Request, Response};
 
 /// Mailboxes looked at before other sessions have their turn.
 const YIELD: usize = 64;
@@ -21,8 +21,8 @@ pub(crate) async fn list(conn: &mut Connection, account: &mut Account, query: &L
         return Ok(Answer::ok("LIST completed"));
     }
     account.enabled.condstore |= query.return_status.contains(&StatusItem::HighestModSeq);
-    let mailboxes = all(account).await?;
-    let family = Family::of(&mailboxes);
+    let (mailboxes, left) = all(account).await?;
+    let family = Family::of(&mailboxes, &left);
     let patterns: Vec<Pattern> = query.patterns.iter().map(|pattern| Pattern::new(&query.reference, pattern)).collect();
     for (i, mailbox) in mailboxes.iter().enumerate() {
         if i % YIELD == YIELD - 1 {
@@ -55,21 +55,30 @@ pub(crate) async fn list(conn: &mut Connection, account: &mut Account, query: &L
         }
         conn.flush_if_full().await?;
     }
+    // RFC 5258 3.4: what has no mailbox is told to whoever asks for subscriptions alone.
+    for name in left.iter().map(MailboxName::as_str).filter(|_| query.select_subscribed && !query.select_special_use) {
+        if patterns.iter().any(|pattern| pattern.matches(name)) {
+            let attributes: &[&str] = if query.return_subscribed { &["\\NonExistent", "\\Subscribed"] } else { &["\\NonExistent"] };
+            response::list(&mut conn.out, ListKind::List, attributes, name, false);
+            conn.flush_if_full().await?;
+        }
+    }
     Ok(Answer::ok("LIST completed"))
 }
 
 /// RFC 3501 6.3.9.
 pub(crate) async fn lsub(conn: &mut Connection, account: &mut Account, reference: &str, pattern: &str) -> Result<Answer, Fault> {
-    let mailboxes = all(account).await?;
+    let (mailboxes, left) = all(account).await?;
+    let subscribed = mailboxes.iter().filter(|mailbox| mailbox.subscribed).map(|mailbox| (mailbox.name.as_str(), mailbox.selectable));
+    let subscribed = subscribed.chain(left.iter().map(|name| (name.as_str(), false)));
     let matcher = Pattern::new(reference, pattern);
     let mut told = BTreeSet::new();
-    for (i, mailbox) in mailboxes.iter().filter(|mailbox| mailbox.subscribed).enumerate() {
+    for (i, (name, selectable)) in subscribed.enumerate() {
         if i % YIELD == YIELD - 1 {
             tokio::task::yield_now().await;
         }
-        let name = mailbox.name.as_str();
         if matcher.matches(name) {
-            told.insert((name, if mailbox.selectable { "" } else { "\\Noselect" }));
+            told.insert((name, if selectable { "" } else { "\\Noselect" }));
             continue;
         }
         // RFC 3501 6.3.9: `%` that stops above a subscribed mailbox tells the level where it stopped.
@@ -98,7 +107,7 @@ struct Family<'m> {
 }
 
 impl<'m> Family<'m> {
-    fn of(mailboxes: &'m [Mailbox]) -> Self {
+    fn of(mailboxes: &'m [Mailbox], left: &'m [MailboxName]) -> Self {
         let mut family = Self { parents: HashSet::new(), has_subscribed_below: HashSet::new() };
         for mailbox in mailboxes {
             for above in ancestors(mailbox.name.as_str()) {
@@ -108,6 +117,7 @@ impl<'m> Family<'m> {
                 }
             }
         }
+        family.has_subscribed_below.extend(left.iter().flat_map(|name| ancestors(name.as_str())));
         family
     }
 }
@@ -117,20 +127,22 @@ fn ancestors(name: &str) -> impl Iterator<Item = &str> {
     name.rmatch_indices(SEPARATOR).filter_map(|(at, _)| name.get(..at))
 }
 
-async fn all(account: &mut Account) -> Result<Vec<Mailbox>, Fault> {
+/// All mailboxes, and the names that are subscribed to without one.
+async fn all(account: &mut Account) -> Result<(Vec<Mailbox>, Vec<MailboxName>), Fault> {
     account.store.start(&Request::Mailboxes, &[]).await?;
-    let mut out: Vec<Mailbox> = Vec::new();
+    let (mut out, mut left): (Vec<Mailbox>, _) = (Vec::new(), Vec::new());
     while let Some(reply) = account.next().await? {
         match reply.body {
             Response::Mailboxes(part) => out.extend(part),
+            Response::Subscriptions(part) => left.extend(part),
             Response::Done => {}
             _ => return Err(convert::unexpected().into()),
         }
-        if out.len() > MAX_MAILBOXES {
+        if out.len() > MAX_MAILBOXES || left.len() > MAX_SUBSCRIPTIONS {
             return Err(convert::unexpected().into());
         }
     }
-    Ok(out)
+    Ok((out, left))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::{
 use pure_addr::{MailboxName, SEPARATOR};
 use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use wire::edge::store_session::{MAX_MAILBOXES, Mailbox, MailboxId, ModSeq, Refusal, Role};
+use wire::edge::store_session::{MAX_MAILBOXES, MAX_SUBSCRIPTIONS, Mailbox, MailboxId, ModSeq, Refusal, Role};
 
 /// Stored by position; never reorder.
 const ROLES: [Role; 9] =
@@ -68,6 +68,8 @@ pub(crate) struct Boxes {
     rows: HashMap<u32, Row>,
     names: BTreeMap<String, u32>,
     touched: BTreeSet<u32>,
+    /// Names that are subscribed to and have no mailbox any more.
+    left: BTreeSet<MailboxName>,
 }
 
 impl Boxes {
@@ -97,6 +99,12 @@ impl Boxes {
                 vanished_rows: row.get(12)?,
                 vanished_floor: row.get(13)?,
             });
+        }
+        let mut statement = db.prepare_cached("SELECT name FROM subscription")?;
+        let mut names = statement.query([])?;
+        while let Some(row) = names.next()? {
+            let name: String = row.get(0)?;
+            boxes.left.insert(MailboxName::new(&name).map_err(|_| StoreError::Damaged("a name that is subscribed to"))?);
         }
         Ok(boxes)
     }
@@ -169,6 +177,11 @@ impl Boxes {
     /// All of them by name.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Row> {
         self.names.values().filter_map(|id| self.rows.get(id))
+    }
+
+    /// Names that are subscribed to and have no mailbox any more.
+    pub(crate) fn left(&self) -> impl Iterator<Item = &MailboxName> {
+        self.left.iter()
     }
 
     fn len(&self) -> usize {
@@ -250,6 +263,7 @@ impl Account {
             return Err(Refusal::Limit.into());
         }
         let modseq = self.modseq()?;
+        let subscribed = self.come_back(name)? || subscribed;
         let state = &mut self.state;
         state.next_mailbox = state.next_mailbox.checked_add(1).ok_or(Refusal::Limit)?;
         // Never repeated within the account, so never for a name (RFC 9051 2.3.1.1).
@@ -284,6 +298,24 @@ impl Account {
         Ok(id)
     }
 
+    /// The name of what is gone stays subscribed to (RFC 9051 6.3.7), within a limit.
+    fn leave(&mut self, row: &Row) -> Result<()> {
+        if row.subscribed && self.boxes.left.len() < MAX_SUBSCRIPTIONS {
+            self.db.prepare_cached("INSERT OR IGNORE INTO subscription VALUES(?)")?.execute([row.name.as_str()])?;
+            self.boxes.left.insert(row.name.clone());
+        }
+        Ok(())
+    }
+
+    /// Whether a name that has no mailbox was subscribed to; from now on that is its mailbox's affair.
+    fn come_back(&mut self, name: &MailboxName) -> Result<bool> {
+        let was = self.boxes.left.remove(name);
+        if was {
+            self.db.prepare_cached("DELETE FROM subscription WHERE name = ?")?.execute([name.as_str()])?;
+        }
+        Ok(was)
+    }
+
     fn delete_row(&mut self, id: u32) -> Result<()> {
         self.boxes.remove(id);
         self.db.prepare_cached("DELETE FROM mailbox WHERE id = ?")?.execute([id])?;
@@ -307,12 +339,14 @@ impl Account {
             account.gone(row.id);
             if parent {
                 account.insert_row(name, None, row.subscribed, false, now)?;
+            } else {
+                account.leave(&row)?;
             }
             Ok(())
         })
     }
 
-    /// Gives a mailbox and everything below it another name (RFC 9051 6.3.6).
+    /// Gives a mailbox and everything below it another name (RFC 9051 6.3.6), which is subscribed to as the old one was.
     pub(crate) fn rename(&mut self, from: &MailboxName, to: &MailboxName, now: i64) -> Result<()> {
         self.write(|account| {
             let row = account.boxes.by_name(from).cloned().ok_or(Refusal::NoSuchMailbox)?;
@@ -337,7 +371,9 @@ impl Account {
                 let rest = row.name.as_str().strip_prefix(from.as_str()).unwrap_or_default();
                 // A child may get too long a name, or too many levels.
                 row.name = MailboxName::new(&format!("{to}{rest}")).map_err(|_| Refusal::Cannot)?;
-                account.db.prepare_cached("UPDATE mailbox SET name = ? WHERE id = ?")?.execute(params![row.name.as_str(), id])?;
+                row.subscribed |= account.come_back(&row.name)?;
+                let sql = "UPDATE mailbox SET name = ?, subscribed = ? WHERE id = ?";
+                account.db.prepare_cached(sql)?.execute(params![row.name.as_str(), row.subscribed, id])?;
                 account.boxes.insert(row);
             }
             Ok(())
@@ -347,7 +383,13 @@ impl Account {
     /// Sets or clears the mark of SUBSCRIBE.
     pub(crate) fn subscribe(&mut self, name: &MailboxName, on: bool) -> Result<()> {
         self.write(|account| {
-            let id = account.boxes.by_name(name).map(|r| r.id).ok_or(Refusal::NoSuchMailbox)?;
+            let Some(id) = account.boxes.by_name(name).map(|r| r.id) else {
+                return match (account.boxes.left.contains(name), on) {
+                    (true, true) => Ok(()),
+                    (true, false) => account.come_back(name).map(|_| ()),
+                    (false, _) => Err(Refusal::NoSuchMailbox.into()),
+                };
+            };
             account.db.prepare_cached("UPDATE mailbox SET subscribed = ? WHERE id = ?")?.execute(params![on, id])?;
             if let Some(row) = account.boxes.rows.get_mut(&id) {
                 row.subscribed = on;

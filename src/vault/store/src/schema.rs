@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use wire::{decode, edge::store_session::SortKeys};
 
 /// Each entry leads from its index to the next version. Never edit one that was released.
-const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5];
+const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6];
 
 /// Small fixed values stand beside flags in `message`, so that FAST, mbsync and most searches never touch `email`.
 const V1: &str = "
@@ -106,6 +106,9 @@ const V4: &str = "CREATE TABLE lost(first INTEGER PRIMARY KEY, last INTEGER NOT 
 
 /// Seconds east of UTC of the clock by which a message was sent; those from before count as sent in UTC.
 const V5: &str = "ALTER TABLE message ADD COLUMN sent_zone INTEGER NOT NULL DEFAULT 0;";
+
+/// Names that are subscribed to and have no mailbox any more.
+const V6: &str = "CREATE TABLE subscription(name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;";
 
 /// The version from which on `thread_ref` is counted.
 const COUNTED: i64 = 3;

@@ -39,7 +39,7 @@ use wire::{
 
 /// Time all messages of one APPEND have to be indexed; below the edge's own patience.
 const SCAN_TIME: Duration = Duration::from_secs(90);
-/// Mailboxes in one frame.
+/// Mailboxes, or names, in one frame.
 const MAILBOXES: usize = 128;
 
 /// A place among the sessions of an account; given back when dropped.
@@ -204,19 +204,20 @@ impl Session {
     }
 
     async fn mailboxes(&self, id: u32) -> Result<Answer, Error> {
-        let all: Vec<Mailbox> = match self.with(|account| Ok(account.boxes.all().map(|row| row.to_wire()).collect())).await {
-            Ok(all) => all,
+        let look = |account: &mut Account| -> StoreResult<(Vec<Mailbox>, Vec<MailboxName>)> {
+            Ok((account.boxes.all().map(|row| row.to_wire()).collect(), account.boxes.left().cloned().collect()))
+        };
+        let (all, left) = match self.with(look).await {
+            Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
-        let mut chunks = all.chunks(MAILBOXES).peekable();
-        while let Some(chunk) = chunks.next() {
-            let list = List::new(chunk.to_vec()).unwrap_or_default();
-            if chunks.peek().is_none() {
-                return Ok(Ok(Response::Mailboxes(list)));
-            }
-            self.part(id, Response::Mailboxes(list)).await?;
+        for chunk in all.chunks(MAILBOXES) {
+            self.part(id, Response::Mailboxes(List::new(chunk.to_vec()).unwrap_or_default())).await?;
         }
-        Ok(Ok(Response::Mailboxes(List::default())))
+        for chunk in left.chunks(MAILBOXES) {
+            self.part(id, Response::Subscriptions(List::new(chunk.to_vec()).unwrap_or_default())).await?;
+        }
+        Ok(Ok(Response::Done))
     }
 
     /// Ends the events of the open mailbox.

@@ -25,6 +25,8 @@ pub const MAX_APPEND: usize = 16;
 pub const MAX_SEARCH: usize = 1_000;
 /// Mailboxes of one account.
 pub const MAX_MAILBOXES: usize = 5_000;
+/// Names of one account that are subscribed to and have no mailbox any more.
+pub const MAX_SUBSCRIPTIONS: usize = 5_000;
 
 impl Edge for StoreSession {
     const NAME: &'static str = "store-session";
@@ -319,7 +321,7 @@ pub enum SearchKey {
 /// What a session may ask.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
-    /// Every mailbox: [`Response::Mailboxes`] in parts.
+    /// Every mailbox: [`Response::Mailboxes`] and [`Response::Subscriptions`] in parts, then `Done`.
     Mailboxes,
     /// One mailbox: [`Response::Mailbox`] or [`Refusal::NoSuchMailbox`].
     Mailbox(MailboxName),
@@ -465,6 +467,8 @@ pub enum Response {
     Done,
     /// It was not done; nothing has changed.
     Refused(Refusal),
+    /// Some of the names that are subscribed to and have no mailbox any more (RFC 9051 6.3.7).
+    Subscriptions(List<MailboxName, 256>),
 }
 
 /// Why a request was not done.

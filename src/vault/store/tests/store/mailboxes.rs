@@ -135,6 +135,51 @@ async fn subscriptions_are_kept() {
     assert!(!front.mailbox("Sent").await.subscribed && front.mailbox("Trash").await.subscribed);
 }
 
+fn subscribe(path: &str, on: bool) -> Request {
+    Request::Subscribe { name: name(path), on }
+}
+
+/// RFC 9051 6.3.7: nobody but the client ends a subscription.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_stays_subscribed_to_when_its_mailbox_goes() {
+    let world = World::new();
+    let mut front = world.session().await;
+    for path in ["a", "b", "c/d", "e"] {
+        front.call(&create(path)).await;
+        if path != "b" {
+            front.done(&subscribe(path, true)).await;
+        }
+    }
+    for path in ["a", "b", "c/d", "e"] {
+        front.done(&Request::Delete(name(path))).await;
+    }
+    assert_eq!(front.left().await, ["a", "c/d", "e"]);
+    assert!(!front.names().await.iter().any(|name| name == "a"));
+    front.refused(&Request::Mailbox(name("a")), Refusal::NoSuchMailbox).await;
+    front.refused(&Request::Delete(name("a")), Refusal::NoSuchMailbox).await;
+    front.refused(&subscribe("b", true), Refusal::NoSuchMailbox).await;
+    front.refused(&subscribe("b", false), Refusal::NoSuchMailbox).await;
+    front.done(&subscribe("a", true)).await;
+    let world = world.killed();
+    let mut front = world.session().await;
+    assert_eq!(front.left().await, ["a", "c/d", "e"]);
+    // The client ends it, and a mailbox of the name takes it over: a new one, a level, or one that had another name.
+    front.done(&subscribe("a", false)).await;
+    front.call(&create("c/d/x")).await;
+    assert!(front.mailbox("c/d").await.subscribed && !front.mailbox("c").await.subscribed);
+    front.call(&create("b")).await;
+    front.done(&rename("b", "e")).await;
+    assert!(front.mailbox("e").await.subscribed);
+    assert!(front.left().await.is_empty());
+    // What was not done has changed nothing.
+    front.done(&Request::Delete(name("e"))).await;
+    front.call(&create("f/y")).await;
+    let long = "l".repeat(pure_addr::MAX_MAILBOX_NAME - 2);
+    front.call(&create(&format!("f/{}", "m".repeat(100)))).await;
+    front.refused(&rename("f", &long), Refusal::Cannot).await;
+    assert_eq!(front.left().await, ["e"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_mailboxes_come_in_parts_by_name() {
     let world = World::new();

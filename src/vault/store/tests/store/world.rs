@@ -333,8 +333,20 @@ impl Front {
     pub(crate) async fn names(&mut self) -> Vec<String> {
         let mut names = Vec::new();
         for part in self.parts(&Request::Mailboxes).await {
-            let Response::Mailboxes(list) = part.body else { panic!("{part:?}") };
-            names.extend(list.iter().map(|m| m.name.to_string()));
+            if let Response::Mailboxes(list) = part.body {
+                names.extend(list.iter().map(|m| m.name.to_string()));
+            }
+        }
+        names
+    }
+
+    /// Names that are subscribed to and have no mailbox.
+    pub(crate) async fn left(&mut self) -> Vec<String> {
+        let mut names = Vec::new();
+        for part in self.parts(&Request::Mailboxes).await {
+            if let Response::Subscriptions(list) = part.body {
+                names.extend(list.iter().map(ToString::to_string));
+            }
         }
         names
     }
