@@ -4,6 +4,7 @@ use super::{Sender, verdict::local};
 use crate::{ask::ask, spool::Record};
 use pure_addr::{Address, Domain};
 use pure_index::judgement::{ArcResult, MAX_ARC_SETS};
+use serde_bytes::ByteBuf;
 use wire::{
     SealedMessage,
     edge::{
@@ -11,6 +12,9 @@ use wire::{
         send_deliver::{Status, Trace},
     },
 };
+
+/// RFC 8617 4.1, the last one written first.
+const ARC_SET: [&str; 3] = ["ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results"];
 
 impl Sender {
     /// Puts signatures in front of the fields that will stand in front of the message; without any when the domain is not ours.
@@ -31,19 +35,12 @@ impl Sender {
         }
         let request = Request::Sign { domain, time: self.clock.now().div_euclid(1000), input };
         match ask(&self.keys, &request, &[]).await.map(|reply| reply.body) {
-            Ok(Response::Signatures(signatures)) => {
-                let mut out = Vec::new();
-                for signature in &signatures {
-                    out.extend_from_slice(signature);
-                }
-                out.extend_from_slice(&prefix);
-                Ok(out)
-            }
+            Ok(Response::Signatures(signatures)) => in_front(&signatures, &["DKIM-Signature"; 4], prefix).ok_or_else(unsigned),
             Ok(Response::NotOurs) => Ok(prefix),
-            Ok(Response::Unavailable) => Err(local(Status(4, 3, 0), "the message cannot be signed now")),
+            Ok(Response::Unavailable) => Err(unsigned()),
             Err(error) => {
                 tracing::warn!(%error, "keys cannot be asked");
-                Err(local(Status(4, 3, 0), "the message cannot be signed now"))
+                Err(unsigned())
             }
         }
     }
@@ -84,11 +81,7 @@ impl Sender {
             sets,
         };
         match ask(&self.keys, &Request::Seal(Box::new(seal)), &[]).await.map(|reply| reply.body) {
-            Ok(Response::Signatures(fields)) => {
-                let mut out: Vec<u8> = fields.iter().flat_map(|field| field.iter().copied()).collect();
-                out.extend_from_slice(&prefix);
-                Ok(out)
-            }
+            Ok(Response::Signatures(fields)) => in_front(&fields, &ARC_SET, prefix).ok_or_else(unsigned),
             Ok(Response::NotOurs) => Ok(prefix),
             Ok(Response::Unavailable) => Err(local(Status(4, 3, 0), "the message cannot be sealed now")),
             Err(error) => {
@@ -97,6 +90,31 @@ impl Sender {
             }
         }
     }
+}
+
+/// Puts what `keys` has signed in front, if it is fields of these names and nothing else: keys knows the keys, and writes no mail.
+fn in_front(fields: &[ByteBuf], names: &[&str], prefix: Vec<u8>) -> Option<Vec<u8>> {
+    if fields.len() > names.len() || fields.iter().zip(names).any(|(field, name)| !is_field(field, name)) {
+        tracing::error!("keys answered with something that is no signature");
+        return None;
+    }
+    let mut out: Vec<u8> = fields.iter().flat_map(|field| field.iter().copied()).collect();
+    out.extend_from_slice(&prefix);
+    Some(out)
+}
+
+fn unsigned() -> Trace {
+    local(Status(4, 3, 0), "the message cannot be signed now")
+}
+
+/// Whether this is one header field of that name (RFC 5322 2.2), in ASCII; a line after its first is a folded one, and not empty.
+fn is_field(field: &[u8], name: &str) -> bool {
+    let Ok(field) = str::from_utf8(field) else { return false };
+    let Some(body) = field.strip_prefix(name).and_then(|rest| rest.strip_prefix(':')).and_then(|rest| rest.strip_suffix("\r\n")) else {
+        return false;
+    };
+    let printable = |line: &str| line.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b)) && !line.trim_ascii().is_empty();
+    body.split("\r\n").enumerate().all(|(at, line)| printable(line) && (at == 0 || line.starts_with([' ', '\t'])))
 }
 
 /// Whether the author that would be signed is of this domain (RFC 7489 3.1: DMARC's alignment, here without subdomains). No header is
@@ -116,6 +134,40 @@ mod tests {
     use super::*;
     use pure_addr::Text;
     use wire::{List, edge::keys_dkim::SignedField};
+
+    /// What an owned `keys` may say.
+    #[test]
+    fn a_signature_is_one_field_and_nothing_else() {
+        let put = |fields: &[&str], names: &[&str]| {
+            let fields: Vec<ByteBuf> = fields.iter().map(|field| ByteBuf::from(field.as_bytes())).collect();
+            in_front(&fields, names, b"Received: x\r\n".to_vec()).map(|out| String::from_utf8(out).unwrap())
+        };
+        let dkim = ["DKIM-Signature"; 4];
+        let good = "DKIM-Signature: v=1;\r\n\tb=x;\r\n  d=mta.test\r\n";
+        assert_eq!(put(&[good, good], &dkim).unwrap(), format!("{good}{good}Received: x\r\n"));
+        assert_eq!(put(&[], &dkim).unwrap(), "Received: x\r\n");
+        let sealed = ["ARC-Seal: x\r\n", "ARC-Message-Signature: x\r\n", "ARC-Authentication-Results: x\r\n"];
+        assert!(put(&sealed, &ARC_SET).is_some());
+        assert!(put(&[sealed[1]], &ARC_SET).is_none() && put(&sealed, &dkim).is_none() && put(&[good; 5], &dkim).is_none());
+        for bad in [
+            "From: ceo@mta.test\r\nTo: x@y.test\r\n\r\nPlease pay\r\n",
+            "DKIM-Signature: v=1\r\nFrom: ceo@mta.test\r\n",
+            "DKIM-Signature: v=1\r\n\r\n",
+            "DKIM-Signature: v=1\r\n \r\n",
+            "DKIM-Signature: v=1\r\n\r\nPlease pay\r\n",
+            "DKIM-Signature: v=1\nFrom: x\r\n",
+            "DKIM-Signature: v=1\rFrom: x\r\n",
+            "DKIM-Signature: v=\u{e9}\r\n",
+            "DKIM-Signature: v=\0\r\n",
+            "DKIM-Signature:\r\n",
+            "DKIM-Signature: v=1",
+            "DKIM-Signature : v=1\r\n",
+            "dkim-signature: v=1\r\n",
+            "",
+        ] {
+            assert_eq!(put(&[good, bad], &dkim), None, "{bad:?}");
+        }
+    }
 
     #[test]
     fn only_an_author_of_the_domain_is_signed_for_it() {
