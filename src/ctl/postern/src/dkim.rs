@@ -100,9 +100,17 @@ pub(crate) async fn hosted(edges: &Path, meant: Option<&Domain>) -> Result<Vec<D
 
 async fn ask(keys: &Control<KeysControl>, request: Request) -> Result<Vec<Key>, Failure> {
     match keys.call(&request).await? {
-        Response::Keys(list) => Ok(list.into_vec()),
+        Response::Keys(list) if list.iter().all(is_publishable) => Ok(list.into_vec()),
+        Response::Keys(_) => Err(Failure::Because("keys names a key whose record nobody may publish".into())),
         Response::Refused(why) => Err(Failure::Because(why.to_string())),
     }
+}
+
+/// What is printed for a zone file says nothing but a key under its own name, whoever has taken over `keys`.
+fn is_publishable(key: &Key) -> bool {
+    let record = key.record.as_str();
+    let plain = record.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\');
+    pure_dkim::is_selector(key.selector.as_str()) && record.starts_with("v=DKIM1;") && plain
 }
 
 pub(crate) fn json_key(domain: &Domain, key: &Key) -> Value {
@@ -154,6 +162,23 @@ fn read_pem(reader: impl Read) -> Result<Pem, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_key_under_its_own_name_is_published() {
+        let key = |selector: &str, record: &str| Key {
+            selector: Text::new(selector).unwrap(),
+            stage: Stage::Current,
+            until: None,
+            record: Text::new(record).unwrap(),
+        };
+        assert!(is_publishable(&key("r2026-1", "v=DKIM1; k=rsa; p=MIIB")));
+        for selector in ["@ 60 IN MX 0 mx.evil.test. ;", "$INCLUDE /etc/shadow", "a b", "", "a.", "\u{e9}", "A"] {
+            assert!(!is_publishable(&key(selector, "v=DKIM1; k=rsa; p=MIIB")), "{selector}");
+        }
+        for record in ["v=spf1 +all", "", "v=DKIM1; p=\" \"", "v=DKIM1; p=\\", "v=DKIM1; p=\u{e9}"] {
+            assert!(!is_publishable(&key("s", record)), "{record}");
+        }
+    }
 
     #[test]
     fn a_key_comes_as_pem() {

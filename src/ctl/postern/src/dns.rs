@@ -220,7 +220,7 @@ fn zone_data(record: &Record) -> String {
     if record.kind != "TXT" {
         return record.data.clone();
     }
-    // The texts are made of ASCII without quotes and backslashes; where one was not, it would be escaped (RFC 1035 5.1).
+    // The texts are made of ASCII without quotes and backslashes, see `dkim`; where one was not, it would be escaped (RFC 1035 5.1).
     let strings = record.data.as_bytes().chunks(MAX_STRING).map(|chunk| {
         let text = String::from_utf8_lossy(chunk).replace('\\', "\\\\").replace('"', "\\\"");
         format!("\"{text}\"")
