@@ -56,8 +56,22 @@ pub(crate) struct Listener {
     /// Since when it may be sending bodies, in the store's seconds; 0 when it sends none.
     pub(crate) reading: AtomicI64,
     pub(crate) wake: Notify,
-    /// The session is over.
-    pub(crate) end: Notify,
+    /// The session is over; see [`Self::end`].
+    pub(crate) ending: Notify,
+    ended: AtomicBool,
+}
+
+impl Listener {
+    /// Ends the session: whatever it is doing, and before it is asked anything else.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        // Kept until it looks.
+        self.ending.notify_one();
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
 }
 
 /// Who makes a change, and the mailbox whose changes the answer tells completely.
@@ -390,7 +404,7 @@ impl Cell {
         if end {
             for listener in listeners.iter().filter(reading) {
                 tracing::warn!(account = %self.id, "a session that reads is ended: too many expunged bytes wait for it");
-                listener.end.notify_one();
+                listener.end();
             }
         }
         match listeners.iter().filter(reading).map(|listener| listener.reading.load(Ordering::Acquire)).min() {
@@ -429,8 +443,7 @@ impl Cell {
     /// Ends every session that listens now, and returns their number.
     pub(crate) fn end_sessions(&self) -> usize {
         let listeners = lock(&self.listeners);
-        // Each keeps it until it looks.
-        listeners.iter().for_each(|listener| listener.end.notify_one());
+        listeners.iter().for_each(|listener| listener.end());
         listeners.len()
     }
 }

@@ -69,7 +69,7 @@ pub(crate) async fn run(ticket: Ticket, fd: OwnedFd, quota: Option<u64>, id: Ses
     let result = tokio::select! {
         biased;
         // In the middle of an answer too: a client that reads slowly would keep its session for as long as it likes.
-        () = listener.end.notified() => Ok(()),
+        () = listener.ending.notified() => Ok(()),
         result = served => result,
     };
     match result {
@@ -96,6 +96,10 @@ impl Session {
                 biased;
                 request = self.served.request() => {
                     let (id, request, fds) = request?;
+                    // What is asked after the end was told is not answered, even if this task was busy then.
+                    if self.ticket.listener.has_ended() {
+                        return Ok(());
+                    }
                     // Boxed: its memory lives only as long as the request.
                     Box::pin(self.answer(id, request, fds)).await?;
                 }
