@@ -36,8 +36,8 @@ pub(crate) fn went_back(then: i64, now: i64) -> bool {
 /// A clock that notices when it goes back, whoever asks it.
 pub(crate) struct Watched {
     clock: Arc<dyn Clock>,
-    /// What it said last.
-    last: AtomicI64,
+    /// The latest that it said, since it went back.
+    latest: AtomicI64,
     /// By how much it went back, until somebody takes note of it.
     back: AtomicI64,
     /// Told when it goes back.
@@ -46,21 +46,27 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn new(clock: Arc<dyn Clock>, changed: Arc<Notify>) -> Self {
-        Self { clock, last: AtomicI64::new(i64::MIN), back: AtomicI64::new(0), changed }
+        Self { clock, latest: AtomicI64::new(i64::MIN), back: AtomicI64::new(0), changed }
     }
 
     /// By how many milliseconds it went back since this was asked last, if it did.
     pub(crate) fn set_back(&self) -> Option<i64> {
         Some(self.back.swap(0, Ordering::Relaxed)).filter(|by| *by > 0)
     }
+
+    /// What follows from that could not be done yet: it is to be asked again.
+    pub(crate) fn not_done(&self, by: i64) {
+        self.back.fetch_max(by, Ordering::Relaxed);
+    }
 }
 
 impl Clock for Watched {
     fn now(&self) -> i64 {
         let now = self.clock.now();
-        let last = self.last.swap(now, Ordering::Relaxed);
-        if went_back(last, now) {
-            self.back.fetch_max(last.saturating_sub(now), Ordering::Relaxed);
+        let latest = self.latest.fetch_max(now, Ordering::Relaxed);
+        if went_back(latest, now) {
+            self.latest.store(now, Ordering::Relaxed);
+            self.back.fetch_max(latest.saturating_sub(now), Ordering::Relaxed);
             self.changed.notify_one();
         }
         now

@@ -365,7 +365,9 @@ impl Engine {
             if let Some(by) = clock.set_back() {
                 tracing::warn!(by, "the clock went back: everything that waits is tried now");
                 let (action, filter) = (queue_control::Action::Retry, queue_control::Filter::default());
-                self.spool.ask(|answer| Op::Change { action, filter, now, answer }).await;
+                if self.spool.ask(|answer| Op::Change { action, filter, now, answer }).await.is_none() {
+                    clock.not_done(by);
+                }
             }
             let Some(lease) = self.spool.ask(|answer| Op::Lease { now, answer }).await else {
                 if self.spool.inbox.has_ended() {

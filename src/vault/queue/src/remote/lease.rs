@@ -246,6 +246,7 @@ impl Sender {
             file: matches!(out.body, Kept::File(_)),
             fates: verdicts.into_iter().map(|(todo, verdict)| (todo.number, verdict.fate)).collect(),
             own,
+            now: times.now,
             tls: (times.now.div_euclid(DAY), tls),
             answer,
         })));

@@ -18,6 +18,8 @@ use wire::edge::send_deliver::Route;
 
 /// How long to leave a full disk alone, and how long to wait for room in memory before looking again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// In milliseconds: in it `messages_per_minute` are sent, at least one.
+const MINUTE: i64 = 60_000;
 /// Messages that are late or over and looked at in one go.
 const SWEEP: usize = 32;
 
@@ -87,6 +89,8 @@ impl Task {
                 self.circuit = Circuit::default();
             }
             let now = self.sender.clock.now();
+            // No interval is longer; a clock that went back does not make it so.
+            self.next_start = self.next_start.min(now.saturating_add(MINUTE));
             let mut wait = MAX_POLL;
             let allowed = self.allowed(now, running.len());
             let mut idle = allowed == 0 && running.is_empty() && self.next_start <= now;
@@ -154,7 +158,7 @@ impl Task {
 
     fn started(&mut self, now: i64, leases: usize) {
         if let Some(rate) = self.sender.settings.send.messages_per_minute.filter(|_| leases > 0) {
-            self.next_start = now.saturating_add(60_000_i64.checked_div(i64::from(rate)).unwrap_or(60_000));
+            self.next_start = now.saturating_add(MINUTE.checked_div(i64::from(rate)).unwrap_or(MINUTE));
         }
     }
 

@@ -207,6 +207,8 @@ pub(crate) struct Settled {
     pub(crate) fates: Vec<(u32, outgoing::Fate)>,
     /// Reports to the sender that end these deliveries.
     pub(crate) own: Vec<Accept>,
+    /// When that was decided.
+    pub(crate) now: i64,
     /// For the report on TLS of this day, counted from 1970.
     pub(crate) tls: (i64, Vec<TlsResult>),
     pub(crate) answer: oneshot::Sender<()>,

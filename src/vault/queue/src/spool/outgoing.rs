@@ -154,28 +154,21 @@ pub(super) fn reroute(db: &Connection, id: QueueId, number: u32, route: &str, cl
     Ok(())
 }
 
-/// At start: what was put off by a clock that has been set back since is due. While the process runs that is noticed by
+/// At start: when the clock was set back since the last process, what it put off is due. While a process runs that is noticed by
 /// [`crate::clock::Watched`].
 pub(super) fn put_off_no_longer(db: &Connection, now: i64) -> rusqlite::Result<()> {
-    let mut waiting = db.prepare(
-        "SELECT d.message, d.number, d.destination, d.tries, m.received_at FROM deliveries d JOIN messages m ON m.id = d.message
-         WHERE d.state = 0 AND d.destination IS NOT NULL AND d.next_attempt > ?1",
-    )?;
-    let mut update = db.prepare("UPDATE deliveries SET next_attempt = ?3 WHERE message = ?1 AND number = ?2")?;
-    let mut open = db.prepare("UPDATE destinations SET due = min(due, ?2), failures = 0, until = 0 WHERE name = ?1")?;
-    let mut found = waiting.query([now])?;
-    let mut deliveries = 0u64;
-    while let Some(row) = found.next()? {
-        let last = attempts(row.get_ref(3)?.as_blob_or_null().ok().flatten()).last().map(|attempt| attempt.at);
-        if clock::went_back(last.map_or_else(|| row.get(4), Ok)?, now) {
-            update.execute(params![row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, now])?;
-            open.execute(params![row.get::<_, String>(2)?, now])?;
-            deliveries = deliveries.saturating_add(1);
-        }
+    let latest: i64 = db.query_row("SELECT clock FROM numbers", [], |row| row.get(0))?;
+    if clock::went_back(latest, now) {
+        tracing::warn!(by = latest.saturating_sub(now), "the clock went back: everything that waits is tried now");
+        db.execute("UPDATE deliveries SET next_attempt = min(next_attempt, ?1) WHERE state = 0 AND destination IS NOT NULL", [now])?;
+        db.execute("UPDATE destinations SET due = min(due, ?1), failures = 0, until = 0", [now])?;
     }
-    if deliveries > 0 {
-        tracing::warn!(deliveries, "the clock went back: mail to elsewhere that was put off is tried now");
-    }
+    note_clock(db, now)
+}
+
+/// What the clock said when something was put off, for the next start.
+pub(super) fn note_clock(db: &Connection, now: i64) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE numbers SET clock = ?1")?.execute([now])?;
     Ok(())
 }
 

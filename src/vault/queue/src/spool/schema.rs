@@ -9,8 +9,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use std::{collections::HashSet, path::Path};
 use wire::edge::mail::QueueId;
 
-/// `PRAGMA user_version` of the forms below together.
-const SCHEMA: i64 = 3;
+/// Each leads from its index, `PRAGMA user_version`, to the next version.
+const FORMS: [&str; 4] = [CREATE, SECOND, THIRD, FOURTH];
+/// The newest.
+const SCHEMA: i64 = FORMS.len() as i64;
 
 /// States of a row in `deliveries`. A delivery without a row is new and in memory, to an account.
 pub(super) mod state {
@@ -106,6 +108,12 @@ const THIRD: &str = "
     PRAGMA user_version = 3;
 ";
 
+/// From version 3 to version 4: what the clock said lately.
+const FOURTH: &str = "
+    ALTER TABLE numbers ADD COLUMN clock INTEGER NOT NULL DEFAULT 0;
+    PRAGMA user_version = 4;
+";
+
 /// Opens the database and returns it with the first number to give.
 pub(super) fn open(state_dir: &Path, now: i64, files: &Files, settings: &Settings) -> Result<(Connection, u64), OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -135,23 +143,13 @@ pub(super) fn open(state_dir: &Path, now: i64, files: &Files, settings: &Setting
         done => done?,
     }
     let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive)?;
-    match tx.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? {
-        0 => {
-            tx.execute_batch(CREATE)?;
-            tx.execute_batch(SECOND)?;
-            tx.execute_batch(THIRD)?;
-        }
-        1 => {
-            tx.execute_batch(SECOND)?;
-            tx.execute_batch(THIRD)?;
-            tracing::info!("the spool has the third form now");
-        }
-        2 => {
-            tx.execute_batch(THIRD)?;
-            tracing::info!("the spool has the third form now");
-        }
-        SCHEMA => {}
-        other => return Err(OpenError::Schema(other)),
+    let version: i64 = tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let done = usize::try_from(version).ok().filter(|done| *done <= FORMS.len()).ok_or(OpenError::Schema(version))?;
+    for form in FORMS.iter().skip(done) {
+        tx.execute_batch(form)?;
+    }
+    if (1..SCHEMA).contains(&version) {
+        tracing::info!(version = SCHEMA, "the spool has a newer form now");
     }
     recover(&tx, now, files, settings)?;
     secret(&tx)?;

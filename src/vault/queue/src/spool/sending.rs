@@ -68,8 +68,11 @@ pub(super) fn allowance(db: &Connection, counted: &Counted, now: i64) -> rusqlit
 
 /// Messages and recipients of an account within so many milliseconds.
 fn sum(db: &Connection, account: u64, now: i64, span: i64) -> rusqlite::Result<(i64, i64)> {
-    db.prepare_cached("SELECT coalesce(sum(messages), 0), coalesce(sum(recipients), 0) FROM sent WHERE account = ?1 AND slot > ?2")?
-        .query_row(params![stored(account), now.saturating_sub(span).div_euclid(SLOT)], |r| Ok((r.get(0)?, r.get(1)?)))
+    db.prepare_cached(
+        "SELECT coalesce(sum(messages), 0), coalesce(sum(recipients), 0) FROM sent WHERE account = ?1 AND slot > ?2 AND slot <= ?3",
+    )?
+    // What a clock counted that has been set back since is not in that time.
+    .query_row(params![stored(account), now.saturating_sub(span).div_euclid(SLOT), now.div_euclid(SLOT)], |r| Ok((r.get(0)?, r.get(1)?)))
 }
 
 /// Counts a message if it is within the limits.
@@ -92,8 +95,11 @@ pub(super) fn count(db: &Connection, counted: &Counted, now: i64) -> rusqlite::R
          ON CONFLICT (account, slot) DO UPDATE SET messages = messages + 1, recipients = recipients + ?3",
     )?
     .execute(params![account, slot, recipients])?;
-    db.prepare_cached("DELETE FROM sent WHERE account = ?1 AND slot <= ?2")?
-        .execute(params![account, now.saturating_sub(DAY).div_euclid(SLOT)])?;
+    db.prepare_cached("DELETE FROM sent WHERE account = ?1 AND (slot <= ?2 OR slot > ?3)")?.execute(params![
+        account,
+        now.saturating_sub(DAY).div_euclid(SLOT),
+        slot
+    ])?;
     let held: bool = db
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM watched WHERE account = ?1 AND held_at IS NOT NULL)")?
         .query_row([account], |r| r.get(0))?;

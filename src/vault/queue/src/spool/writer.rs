@@ -25,6 +25,8 @@ use wire::{
 const IDLE: Duration = Duration::from_secs(5);
 /// How long to wait before trying again what a full disk refused.
 const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
+/// Milliseconds by which what the database says of the clock may be old.
+const CLOCK_NOTED: u64 = 30_000;
 
 /// Why a commit failed.
 #[derive(Debug, thiserror::Error)]
@@ -89,11 +91,22 @@ pub(super) struct Writer {
     reserved: u64,
     buffer: Vec<u8>,
     senders: Senders,
+    /// What the database says that the clock said.
+    clock: i64,
 }
 
 impl Writer {
     pub(super) fn new(db: Connection, numbers: Arc<Numbers>, files: Arc<Files>, outlets: Outlets, first: u64) -> Self {
-        Self { db, numbers, files, outlets, reserved: first.saturating_add(RESERVE), buffer: Vec::new(), senders: Senders::default() }
+        Self {
+            db,
+            numbers,
+            files,
+            outlets,
+            reserved: first.saturating_add(RESERVE),
+            buffer: Vec::new(),
+            senders: Senders::default(),
+            clock: 0,
+        }
     }
 
     pub(super) fn run(mut self, inbox: &Inbox) {
@@ -161,6 +174,9 @@ impl Writer {
             self.files.witness()?;
             Ok(outcomes)
         });
+        if result.is_err() {
+            self.clock = 0;
+        }
         if result.is_err() && !self.db.is_autocommit() {
             // What cannot even be rolled back is found as it was by the next start.
             self.db.execute_batch("ROLLBACK")?;
@@ -205,7 +221,10 @@ impl Writer {
                     &self.outlets.outbound.budget,
                     &MessageWriter::sealed,
                 )?),
-                Op::Rest { name, now, circuit, .. } => Outcome::Rests(outgoing::rest(&self.db, name, *now, circuit)?),
+                Op::Rest { name, now, circuit, .. } => {
+                    self.note_clock(*now)?;
+                    Outcome::Rests(outgoing::rest(&self.db, name, *now, circuit)?)
+                }
                 Op::Settle(settled) => self.settle(settled)?,
                 Op::Own { own, settles, .. } => {
                     let first = match settles {
@@ -245,6 +264,7 @@ impl Writer {
     }
 
     fn settle(&mut self, settled: &Settled) -> Result<Outcome, Failure> {
+        self.note_clock(settled.now)?;
         let (day, results) = &settled.tls;
         for result in results {
             tls::add(&self.db, *day, result)?;
@@ -256,6 +276,15 @@ impl Writer {
         self.own(&settled.own)?;
         let gone = rows::finished(&self.db, settled.id, settled.total)?;
         Ok(if gone && settled.file { Outcome::Gone } else { Outcome::Nothing })
+    }
+
+    /// Something is to be done at a time that follows from this one.
+    fn note_clock(&mut self, now: i64) -> Result<(), Failure> {
+        if now.abs_diff(self.clock) > CLOCK_NOTED {
+            outgoing::note_clock(&self.db, now)?;
+            self.clock = now;
+        }
+        Ok(())
     }
 
     fn accept(&mut self, accept: &Accept) -> Result<Outcome, Failure> {
@@ -273,6 +302,7 @@ impl Writer {
                 return Ok(Outcome::NoRoom);
             }
         }
+        self.note_clock(accept.received_at)?;
         let id = accept.live.id;
         if id.0 >= self.reserved {
             self.reserved = id.0.saturating_add(RESERVE);

@@ -1,6 +1,7 @@
 //! Mail to elsewhere: leases, schedules, what senders are told, and what a restart leaves.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is the report of a test")]
 
+mod clock;
 mod content;
 mod control;
 mod reports;

@@ -183,7 +183,7 @@ async fn the_second_version_of_the_spool_goes_on() {
     let state = world.state("a");
     world.start(&state).stop();
     let db = rusqlite::Connection::open(state.join("queue.db")).unwrap();
-    db.execute_batch("DROP TABLE senders; PRAGMA user_version = 2").unwrap();
+    db.execute_batch("DROP TABLE senders; ALTER TABLE numbers DROP COLUMN clock; PRAGMA user_version = 2").unwrap();
     drop(db);
     let life = world.start(&state);
     let sender = format!("{}@remote.test", "x".repeat(60));
@@ -204,5 +204,5 @@ async fn the_first_version_of_the_spool_goes_on() {
     life.stop();
     let db = rusqlite::Connection::open(state.join("queue.db")).unwrap();
     let version: i64 = db.query_row("PRAGMA user_version", [], |r| r.get(0)).unwrap();
-    assert_eq!(version, 3);
+    assert_eq!(version, 4);
 }
