@@ -77,6 +77,7 @@ fn lied_to_about(appliance: &Appliance, middle: &Middle, edge: &'static str, que
         let (out, err) = look(&format!("made up from {seed}"), &output);
         assert_eq!(output.status.success(), err.is_empty(), "{edge}: {seed}: {out} {err}");
     }
+    middle.says(Say::Truth);
 }
 
 #[test]
@@ -94,7 +95,7 @@ fn keys_lies_to_the_operator() {
     let config = tempfile::NamedTempFile::new().unwrap();
     fs::write(config.path(), &World::mta_test().config).unwrap();
     let dns = ["dns", "--config", config.path().to_str().unwrap(), "mta.test"];
-    lied_to(KeysControl::NAME, &[&["dkim", "list", "mta.test"], &["dkim", "rotate", "mta.test"], &dns]);
+    lied_to(KeysControl::NAME, &[&["dkim", "list", "mta.test"], &dns]);
 }
 
 /// A queue that always has one message more: what it says is printed and not collected.
