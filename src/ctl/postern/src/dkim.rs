@@ -106,11 +106,13 @@ async fn ask(keys: &Control<KeysControl>, request: Request) -> Result<Vec<Key>, 
     }
 }
 
-/// What is printed for a zone file says nothing but a key under its own name, whoever has taken over `keys`.
+/// What is printed for a zone file says nothing but a key under its own name, whoever has taken over `keys`: no blank, quote or other
+/// character that means something there (RFC 1035 5.1).
 fn is_publishable(key: &Key) -> bool {
-    let record = key.record.as_str();
-    let plain = record.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\');
-    pure_dkim::is_selector(key.selector.as_str()) && record.starts_with("v=DKIM1;") && plain
+    let (selector, record) = (key.selector.as_str(), key.record.as_str());
+    let in_a_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
+    let name = selector.split('.').all(|label| !label.is_empty() && label.bytes().all(in_a_name));
+    name && record.starts_with("v=DKIM1;") && record.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\')
 }
 
 pub(crate) fn json_key(domain: &Domain, key: &Key) -> Value {
