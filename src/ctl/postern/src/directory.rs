@@ -271,11 +271,12 @@ impl Table {
     }
 
     pub(crate) fn print(&mut self, rows: impl Iterator<Item = Vec<String>>) -> Result<(), Failure> {
-        let first = self.head.is_some();
-        let rows: Vec<Vec<String>> = self.head.take().into_iter().chain(rows).collect();
-        for row in rows.iter().filter(|_| first) {
-            for (width, cell) in self.widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
+        let head = self.head.take();
+        let is_first = head.is_some();
+        let rows: Vec<Vec<String>> = head.into_iter().chain(rows).collect();
+        if is_first {
+            for row in &rows {
+                self.widths.iter_mut().zip(row).for_each(|(width, cell)| *width = (*width).max(cell.chars().count()));
             }
         }
         for row in rows {

@@ -10,7 +10,7 @@ use pure_imap::{List, Pattern, StatusItem, response, response::ListKind};
 use std::collections::{BTreeSet, HashSet};
 use wire::edge::store_session::{MAX_MAILBOXES, MAX_SUBSCRIPTIONS, Mailbox, Request, Response};
 
-/// Mailboxes looked at before other sessions have their turn.
+/// Names looked at before other sessions have their turn.
 const YIELD: usize = 64;
 
 /// RFC 9051 6.3.9.
@@ -25,9 +25,7 @@ pub(crate) async fn list(conn: &mut Connection, account: &mut Account, query: &L
     let family = Family::of(&mailboxes, &left);
     let patterns: Vec<Pattern> = query.patterns.iter().map(|pattern| Pattern::new(&query.reference, pattern)).collect();
     for (i, mailbox) in mailboxes.iter().enumerate() {
-        if i % YIELD == YIELD - 1 {
-            tokio::task::yield_now().await;
-        }
+        take_turns(i).await;
         let name = mailbox.name.as_str();
         if !patterns.iter().any(|pattern| pattern.matches(name)) {
             continue;
@@ -56,7 +54,9 @@ pub(crate) async fn list(conn: &mut Connection, account: &mut Account, query: &L
         conn.flush_if_full().await?;
     }
     // RFC 5258 3.4: what has no mailbox is told to whoever asks for subscriptions alone.
-    for name in left.iter().map(MailboxName::as_str).filter(|_| query.select_subscribed && !query.select_special_use) {
+    let told = query.select_subscribed && !query.select_special_use;
+    for (i, name) in left.iter().map(MailboxName::as_str).filter(|_| told).enumerate() {
+        take_turns(i).await;
         if patterns.iter().any(|pattern| pattern.matches(name)) {
             let attributes: &[&str] = if query.return_subscribed { &["\\NonExistent", "\\Subscribed"] } else { &["\\NonExistent"] };
             response::list(&mut conn.out, ListKind::List, attributes, name, false);
@@ -64,6 +64,13 @@ pub(crate) async fn list(conn: &mut Connection, account: &mut Account, query: &L
         }
     }
     Ok(Answer::ok("LIST completed"))
+}
+
+/// However many names are looked at, other sessions have their turn.
+async fn take_turns(i: usize) {
+    if i % YIELD == YIELD - 1 {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// RFC 3501 6.3.9.
@@ -74,9 +81,7 @@ pub(crate) async fn lsub(conn: &mut Connection, account: &mut Account, reference
     let matcher = Pattern::new(reference, pattern);
     let mut told = BTreeSet::new();
     for (i, (name, selectable)) in subscribed.enumerate() {
-        if i % YIELD == YIELD - 1 {
-            tokio::task::yield_now().await;
-        }
+        take_turns(i).await;
         if matcher.matches(name) {
             told.insert((name, if selectable { "" } else { "\\Noselect" }));
             continue;

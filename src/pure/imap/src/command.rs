@@ -46,7 +46,7 @@ pub enum Command {
     Authenticate {
         /// In capitals.
         mechanism: String,
-        /// RFC 4959: the initial response, still in base64; empty for `=`.
+        /// RFC 4959: the initial response as it was written, in base64 or `=`.
         initial: Option<Secret>,
     },
     /// RFC 9051 6.2.3.

@@ -8,7 +8,7 @@ use data_encoding::BASE64;
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// Bytes that may be a password: no Debug, no Clone, overwritten when dropped.
+/// Bytes that may be a password: never printed, no Clone, overwritten when dropped.
 #[derive(PartialEq, Eq)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 

@@ -13,6 +13,8 @@ use wire::{
     },
 };
 
+/// As many as an answer holds.
+const SIGNATURES: [&str; 4] = ["DKIM-Signature"; 4];
 /// RFC 8617 4.1, the last one written first.
 const ARC_SET: [&str; 3] = ["ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results"];
 
@@ -35,7 +37,7 @@ impl Sender {
         }
         let request = Request::Sign { domain, time: self.clock.now().div_euclid(1000), input };
         match ask(&self.keys, &request, &[]).await.map(|reply| reply.body) {
-            Ok(Response::Signatures(signatures)) => in_front(&signatures, &["DKIM-Signature"; 4], prefix).ok_or_else(unsigned),
+            Ok(Response::Signatures(signatures)) => in_front(&signatures, &SIGNATURES, prefix).ok_or_else(unsigned),
             Ok(Response::NotOurs) => Ok(prefix),
             Ok(Response::Unavailable) => Err(unsigned()),
             Err(error) => {
@@ -81,12 +83,12 @@ impl Sender {
             sets,
         };
         match ask(&self.keys, &Request::Seal(Box::new(seal)), &[]).await.map(|reply| reply.body) {
-            Ok(Response::Signatures(fields)) => in_front(&fields, &ARC_SET, prefix).ok_or_else(unsigned),
+            Ok(Response::Signatures(fields)) => in_front(&fields, &ARC_SET, prefix).ok_or_else(unsealed),
             Ok(Response::NotOurs) => Ok(prefix),
-            Ok(Response::Unavailable) => Err(local(Status(4, 3, 0), "the message cannot be sealed now")),
+            Ok(Response::Unavailable) => Err(unsealed()),
             Err(error) => {
                 tracing::warn!(%error, "keys cannot be asked");
-                Err(local(Status(4, 3, 0), "the message cannot be sealed now"))
+                Err(unsealed())
             }
         }
     }
@@ -105,6 +107,10 @@ fn in_front(fields: &[ByteBuf], names: &[&str], prefix: Vec<u8>) -> Option<Vec<u
 
 fn unsigned() -> Trace {
     local(Status(4, 3, 0), "the message cannot be signed now")
+}
+
+fn unsealed() -> Trace {
+    local(Status(4, 3, 0), "the message cannot be sealed now")
 }
 
 /// Whether this is one header field of that name (RFC 5322 2.2), in ASCII; a line after its first is a folded one, and not empty.
@@ -142,13 +148,12 @@ mod tests {
             let fields: Vec<ByteBuf> = fields.iter().map(|field| ByteBuf::from(field.as_bytes())).collect();
             in_front(&fields, names, b"Received: x\r\n".to_vec()).map(|out| String::from_utf8(out).unwrap())
         };
-        let dkim = ["DKIM-Signature"; 4];
         let good = "DKIM-Signature: v=1;\r\n\tb=x;\r\n  d=mta.test\r\n";
-        assert_eq!(put(&[good, good], &dkim).unwrap(), format!("{good}{good}Received: x\r\n"));
-        assert_eq!(put(&[], &dkim).unwrap(), "Received: x\r\n");
+        assert_eq!(put(&[good, good], &SIGNATURES).unwrap(), format!("{good}{good}Received: x\r\n"));
+        assert_eq!(put(&[], &SIGNATURES).unwrap(), "Received: x\r\n");
         let sealed = ["ARC-Seal: x\r\n", "ARC-Message-Signature: x\r\n", "ARC-Authentication-Results: x\r\n"];
         assert!(put(&sealed, &ARC_SET).is_some());
-        assert!(put(&[sealed[1]], &ARC_SET).is_none() && put(&sealed, &dkim).is_none() && put(&[good; 5], &dkim).is_none());
+        assert!(put(&[sealed[1]], &ARC_SET).is_none() && put(&sealed, &SIGNATURES).is_none() && put(&[good; 5], &SIGNATURES).is_none());
         for bad in [
             "From: ceo@mta.test\r\nTo: x@y.test\r\n\r\nPlease pay\r\n",
             "DKIM-Signature: v=1\r\nFrom: ceo@mta.test\r\n",
@@ -165,7 +170,7 @@ mod tests {
             "dkim-signature: v=1\r\n",
             "",
         ] {
-            assert_eq!(put(&[good, bad], &dkim), None, "{bad:?}");
+            assert_eq!(put(&[good, bad], &SIGNATURES), None, "{bad:?}");
         }
     }
 

@@ -359,7 +359,7 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
-    /// Opens or creates the spool, makes everything in it due, and starts the writer. `now` is milliseconds since 1970.
+    /// Opens or creates the spool, makes due what was in memory and what waits for accounts here, and starts the writer. `now` is milliseconds since 1970.
     pub(crate) fn open(state: &Path, now: i64, limits: &Limits, settings: &Settings, outlets: Outlets) -> Result<Self, OpenError> {
         let files = Files::open(state)?;
         let (database, first) = schema::open(state, now, &files, settings)?;

@@ -1,6 +1,6 @@
 //! Rows of deliveries to elsewhere, and of the destinations that they wait for. Runs inside the writer's transaction.
 
-use super::{Body, Record, record::decode, rows, rows::Seal, schema::state};
+use super::{Body, Record, record::decode, rows, rows::Seal, schema, schema::state};
 use crate::{
     budget::{Budget, Room},
     clock,
@@ -163,13 +163,7 @@ pub(super) fn put_off_no_longer(db: &Connection, now: i64) -> rusqlite::Result<(
         db.execute("UPDATE deliveries SET next_attempt = min(next_attempt, ?1) WHERE state = 0 AND destination IS NOT NULL", [now])?;
         db.execute("UPDATE destinations SET due = min(due, ?1), failures = 0, until = 0", [now])?;
     }
-    note_clock(db, now)
-}
-
-/// What the clock said when something was put off, for the next start.
-pub(super) fn note_clock(db: &Connection, now: i64) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE numbers SET clock = ?1")?.execute([now])?;
-    Ok(())
+    schema::note_clock(db, now)
 }
 
 /// At start: destinations that nothing waits for are forgotten.

@@ -170,6 +170,12 @@ pub(super) fn reserve(db: &Connection, below: u64) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// What the clock says, for the next start: something is to be done at a time that follows from this one.
+pub(super) fn note_clock(db: &Connection, now: i64) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE numbers SET clock = ?1")?.execute([now])?;
+    Ok(())
+}
+
 /// Everything that was in memory becomes due, and what waits for accounts here; bodies and messages are matched.
 fn recover(db: &Connection, now: i64, files: &Files, settings: &Settings) -> Result<(), OpenError> {
     // What `send` was told before is asked for first: it may have been delivered, and only that process knows.

@@ -175,11 +175,12 @@ impl Writer {
             Ok(outcomes)
         });
         if result.is_err() {
+            // It may have been noted in what is undone.
             self.clock = 0;
-        }
-        if result.is_err() && !self.db.is_autocommit() {
-            // What cannot even be rolled back is found as it was by the next start.
-            self.db.execute_batch("ROLLBACK")?;
+            if !self.db.is_autocommit() {
+                // What cannot even be rolled back is found as it was by the next start.
+                self.db.execute_batch("ROLLBACK")?;
+            }
         }
         result
     }
@@ -278,10 +279,10 @@ impl Writer {
         Ok(if gone && settled.file { Outcome::Gone } else { Outcome::Nothing })
     }
 
-    /// Something is to be done at a time that follows from this one.
+    /// See [`schema::note_clock`]; not each time.
     fn note_clock(&mut self, now: i64) -> Result<(), Failure> {
         if now.abs_diff(self.clock) > CLOCK_NOTED {
-            outgoing::note_clock(&self.db, now)?;
+            schema::note_clock(&self.db, now)?;
             self.clock = now;
         }
         Ok(())
