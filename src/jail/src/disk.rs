@@ -93,6 +93,13 @@ pub fn reread_database(path: &Path) -> io::Result<bool> {
     Ok(lost)
 }
 
+/// Ends the process: a write or a sync failed, and what was promised may be lost. The kernel forgets the pages, or keeps them as if they had
+/// been written, so nothing that is cached can be trusted, nor a sync that succeeds later: only a new start from the disk is honest.
+pub fn lost(error: &dyn std::fmt::Display) -> ! {
+    tracing::error!(%error, "the disk did not take what was written; stopping");
+    std::process::abort();
+}
+
 fn digest(file: &File) -> io::Result<u64> {
     let mut buffer = vec![0; PIECE];
     let (mut hasher, mut at) = (DefaultHasher::new(), 0u64);

@@ -12,8 +12,8 @@ use crate::{
     limits::{MAX_ACCOUNT_KEYWORDS, MAX_LOST, NUMBERS_LEFT_OUT, PAGE_CACHE_KIB, STATEMENTS, WAL_BACKSTOP_PAGES},
     schema,
     segment::{self, Body, Segments},
-    store::lost,
 };
+use jail::disk::lost;
 use pure_addr::Text;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig, params};
 use std::{
@@ -401,7 +401,7 @@ impl Account {
     pub(crate) fn sync_log(&mut self) -> io::Result<()> {
         if let Some(log) = self.log()? {
             // An error is told once: whoever syncs this file later would not hear of it.
-            rustix::fs::fdatasync(&*log).unwrap_or_else(|error| lost(&error.into()));
+            rustix::fs::fdatasync(&*log).unwrap_or_else(|error| lost(&error));
         }
         Ok(())
     }

@@ -314,7 +314,7 @@ impl Cell {
         let files: Vec<_> = lock(&self.dirty).files.values().cloned().collect();
         for file in files {
             if let Err(error) = rustix::fs::fdatasync(&*file) {
-                crate::store::lost(&error.into());
+                jail::disk::lost(&error);
             }
         }
         {

@@ -54,7 +54,7 @@ impl StoreError {
         if let Self::Sql(rusqlite::Error::SqliteFailure(error, _)) = self
             && matches!(error.extended_code, ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC)
         {
-            crate::store::lost(&std::io::Error::other(self.to_string()));
+            jail::disk::lost(self);
         }
     }
 

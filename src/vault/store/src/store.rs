@@ -6,7 +6,7 @@ use crate::{
     error::Result,
     limits::{CROWD, HOUSEKEEPING, IDLE_ACCOUNT, IDLE_IN_CROWD, MAX_OPEN_ACCOUNTS, SYNC_EACH},
 };
-use jail::disk::Witness;
+use jail::disk::{Witness, lost};
 use pure_addr::AccountId;
 use std::{
     collections::HashMap,
@@ -241,17 +241,11 @@ impl Store {
     }
 }
 
-/// A sync that failed may have lost what was promised: the kernel forgets the pages. Only a new start from the disk is honest.
+/// A sync that must succeed, see [`lost`].
 pub(crate) fn must(result: std::result::Result<io::Result<()>, JoinError>) {
     match result {
         Ok(Ok(())) => {}
         Ok(Err(error)) => lost(&error),
-        Err(error) => lost(&io::Error::other(error)),
+        Err(error) => lost(&error),
     }
-}
-
-/// See [`must`].
-pub(crate) fn lost(error: &io::Error) -> ! {
-    tracing::error!(%error, "the disk did not take what was written; stopping");
-    std::process::abort();
 }

@@ -28,6 +28,7 @@ mod fault;
 mod load;
 mod model;
 mod peers;
+mod vaults;
 
 use disk::Disk;
 use fault::Fault;
@@ -63,7 +64,7 @@ impl Random {
 
 #[test]
 fn nothing_accepted_is_lost_or_doubled_whatever_fails() {
-    if env::var_os(INSIDE).is_none() {
+    if !is_inside() {
         return in_own_namespace("nothing_accepted_is_lost_or_doubled_whatever_fails");
     }
     let first = number("POSTERN_FAULTS_SEED", 1);
@@ -72,6 +73,10 @@ fn nothing_accepted_is_lost_or_doubled_whatever_fails() {
         eprintln!("schedule of the seed {seed}");
         runtime.block_on(schedule(seed));
     }
+}
+
+fn is_inside() -> bool {
+    env::var_os(INSIDE).is_some()
 }
 
 /// Mounts that no one else sees, and that go with the last process here.
@@ -108,7 +113,7 @@ async fn schedule(seed: u64) {
 /// The page cache holds something else than the disk, as it does after a write that failed: the disk is believed.
 #[test]
 fn the_disk_is_believed_and_not_the_page_cache() {
-    if env::var_os(INSIDE).is_none() {
+    if !is_inside() {
         return in_own_namespace("the_disk_is_believed_and_not_the_page_cache");
     }
     let disk = Disk::new();
@@ -125,7 +130,7 @@ fn the_disk_is_believed_and_not_the_page_cache() {
 /// A journal that could not be written: the second sync is told that all is well, and the witness is not.
 #[test]
 fn a_file_system_that_has_given_up_is_noticed_by_everybody() {
-    if env::var_os(INSIDE).is_none() {
+    if !is_inside() {
         return in_own_namespace("a_file_system_that_has_given_up_is_noticed_by_everybody");
     }
     let disk = Disk::new();
