@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
     use crate::{Class, Kind, nowhere};
-    use std::{env, fs, path::PathBuf};
+    use std::{env, fs, path::PathBuf, process::Command};
 
     /// A directory with the file of the first name, in which those of both names may be read.
     const PLACE: &str = "POSTERN_TEST_PLACE";
@@ -135,24 +135,105 @@ mod tests {
         vec![place.join("named"), place.join("absent")]
     }
 
-    /// What is named and not there opens nothing else: not the directory in which it could be.
-    #[test]
-    fn a_file_that_is_not_there_opens_no_directory() {
+    /// A place to shut somebody in, and the words for that.
+    fn prepared() -> (tempfile::TempDir, Command) {
         let place = tempfile::tempdir().unwrap();
         for name in ["named", "beside"] {
             fs::write(place.path().join(name), name).unwrap();
         }
         fs::create_dir(place.path().join("credentials")).unwrap();
-        let output = std::process::Command::new(env::current_exe().unwrap())
-            .args(["--exact", "restrict::tests::shut_in", "--ignored", "--quiet", "--nocapture"])
-            .env(PLACE, place.path())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        match said.lines().find_map(|line| line.strip_prefix("weak: ")) {
-            Some(reason) => test_support::skip(reason),
-            None => assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr)),
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--exact", "restrict::tests::shut_in", "--ignored", "--quiet", "--nocapture"]);
+        command.env(PLACE, place.path());
+        (place, command)
+    }
+
+    /// Why it was not shut in, if it was not.
+    fn weakness(has_succeeded: bool, said: &[u8]) -> Option<String> {
+        let said = String::from_utf8_lossy(said);
+        let weak = said.lines().find_map(|line| Some(line.split_once("weak: ")?.1.to_owned()));
+        assert!(weak.is_some() || has_succeeded, "{said}");
+        weak
+    }
+
+    fn weakness_here() -> Option<String> {
+        let (_place, mut command) = prepared();
+        let output = command.output().unwrap();
+        weakness(output.status.success(), &output.stdout)
+    }
+
+    /// What is named and not there opens nothing else: not the directory in which it could be.
+    #[test]
+    fn a_file_that_is_not_there_opens_no_directory() {
+        if let Some(reason) = weakness_here() {
+            test_support::skip(&reason);
         }
+    }
+
+    /// On a kernel that says of itself that it knows this Landlock and no more (landlock_create_ruleset(2)).
+    #[cfg(target_arch = "x86_64")]
+    fn weakness_on_a_kernel_of(abi: u64) -> Option<String> {
+        use nix::{
+            sys::{
+                ptrace::{self, Options},
+                wait::{WaitPidFlag, WaitStatus, waitpid},
+            },
+            unistd::Pid,
+        };
+        use std::{os::unix::process::CommandExt, process::Stdio};
+        /// `linux/landlock.h`
+        const LANDLOCK_CREATE_RULESET_VERSION: u64 = 1;
+        /// What stands in the place of an answer before a call is made.
+        const NONE_YET: u64 = (-libc::ENOSYS as i64).cast_unsigned();
+        let next = |pid| waitpid(pid, Some(WaitPidFlag::__WALL)).unwrap();
+        let (_place, mut command) = prepared();
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        // SAFETY: one system call, which touches no memory.
+        unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };
+        let child = command.spawn().unwrap();
+        let first = Pid::from_raw(child.id().try_into().unwrap());
+        assert!(matches!(next(first), WaitStatus::Stopped(..)), "it begins held");
+        let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL;
+        ptrace::setoptions(first, options).unwrap();
+        // The one thread that it makes is the test.
+        let test = loop {
+            ptrace::cont(first, None).unwrap();
+            if let WaitStatus::PtraceEvent(_, _, libc::PTRACE_EVENT_CLONE) = next(first) {
+                break Pid::from_raw(ptrace::getevent(first).unwrap().try_into().unwrap());
+            }
+        };
+        ptrace::detach(first, None).unwrap();
+        assert!(matches!(next(test), WaitStatus::PtraceEvent(..) | WaitStatus::Stopped(..)), "it begins held");
+        loop {
+            ptrace::syscall(test, None).unwrap();
+            match next(test) {
+                WaitStatus::PtraceSyscall(_) => {
+                    let mut registers = ptrace::getregs(test).unwrap();
+                    let asks = (libc::SYS_landlock_create_ruleset as u64, LANDLOCK_CREATE_RULESET_VERSION);
+                    if (registers.orig_rax, registers.rdx) == asks && registers.rax != NONE_YET {
+                        registers.rax = abi;
+                        ptrace::setregs(test, registers).unwrap();
+                    }
+                }
+                WaitStatus::Exited(..) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        let output = child.wait_with_output().unwrap();
+        weakness(output.status.success(), &output.stdout)
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_kernel_that_knows_less_than_is_required_shuts_nobody_in() {
+        if let Some(reason) = weakness_here() {
+            return test_support::skip(&reason);
+        }
+        let required = REQUIRED as u64;
+        for less in 0..required {
+            assert!(weakness_on_a_kernel_of(less).is_some(), "shut in with ABI {less}");
+        }
+        assert_eq!(weakness_on_a_kernel_of(required), None);
     }
 
     #[test]
