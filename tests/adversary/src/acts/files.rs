@@ -6,6 +6,8 @@ use nix::errno::Errno;
 
 /// fcntl(2)
 const DN_CREATE: u64 = 4;
+/// What a disk has no use for: more than any limit on one file lets through, and little enough for a machine that runs the tests.
+const FILLING: u64 = 64 * 1024 * 1024;
 
 /// Names below which a shellcode looks, and what it would be.
 const READ: &[(&str, &str)] = &[
@@ -89,6 +91,12 @@ fn changes() -> Vec<Act> {
             change(puppet, path).map(drop)
         })
     };
+    let with_open = |name: &str, change: fn(&mut Puppet, u64) -> Result<u64, Stop>| {
+        Act::new(name, move |puppet: &mut Puppet, facts: &Facts| {
+            let fd = puppet.open_if_possible(&facts.own_file("adversary-own"), libc::O_WRONLY | libc::O_CREAT)?;
+            change(puppet, fd).map(drop)
+        })
+    };
     let with_name = |name: &str, change: fn(&mut Puppet, u64) -> Result<u64, Stop>| {
         let file: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
         Act::new(name, move |puppet: &mut Puppet, facts: &Facts| {
@@ -99,12 +107,18 @@ fn changes() -> Vec<Act> {
     vec![
         with_file("chmod 6777", |p, path| p.call(libc::SYS_chmod, [path, 0o6777, 0, 0, 0, 0])),
         with_file("fchmodat 6777", |p, path| p.call(libc::SYS_fchmodat, [CWD, path, 0o6777, 0, 0, 0])),
+        with_file("fchmodat2 6777", |p, path| p.call(libc::SYS_fchmodat2, [CWD, path, 0o6777, 0, 0, 0])),
+        with_open("fchmod 6777", |p, fd| p.call(libc::SYS_fchmod, [fd, 0o6777, 0, 0, 0, 0])),
+        with_name("make a file of mode 6777", |p, path| {
+            p.call(libc::SYS_openat, [CWD, path, arg(libc::O_WRONLY | libc::O_CREAT | libc::O_CLOEXEC), 0o6777, 0, 0])
+        }),
         with_file("chown to another", |p, path| p.call(libc::SYS_chown, [path, 65534, 65534, 0, 0, 0])),
         with_file("fchownat to another", |p, path| p.call(libc::SYS_fchownat, [CWD, path, 65534, 65534, 0, 0])),
-        with_file("setxattr", |p, path| {
-            let (name, value) = (p.text("user.evil")?, p.text("x")?);
-            p.call(libc::SYS_setxattr, [path, name, value, 1, 0, 0])
-        }),
+        with_file("lchown to another", |p, path| p.call(libc::SYS_lchown, [path, 65534, 65534, 0, 0, 0])),
+        with_open("fchown to another", |p, fd| p.call(libc::SYS_fchown, [fd, 65534, 65534, 0, 0, 0])),
+        with_file("setxattr", |p, path| p.set_attribute(libc::SYS_setxattr, path)),
+        with_file("lsetxattr", |p, path| p.set_attribute(libc::SYS_lsetxattr, path)),
+        with_open("fsetxattr", |p, fd| p.set_attribute(libc::SYS_fsetxattr, fd)),
         with_file("getxattr", |p, path| {
             let (name, value) = (p.text("user.evil")?, p.bytes(&[0; 16])?);
             p.call(libc::SYS_getxattr, [path, name, value, 16, 0, 0])
@@ -151,6 +165,22 @@ fn changes() -> Vec<Act> {
             let root = p.text("/")?;
             p.call(libc::SYS_chdir, [root, 0, 0, 0, 0, 0])
         }),
+        Act::new("fill the disk: 64 MiB of room", |p, facts| p.fill(facts, |p, fd| p.call(libc::SYS_fallocate, [fd, 0, 0, FILLING, 0, 0]))),
+        Act::new("fill the disk: 64 MiB written", |p, facts| {
+            p.fill(facts, |p, fd| {
+                // Its own memory: what cannot be read there would be an error and not room that was denied.
+                let anywhere = [0, FILLING, (libc::PROT_READ | libc::PROT_WRITE) as u64, (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64];
+                let zeros = p.call(libc::SYS_mmap, [anywhere[0], anywhere[1], anywhere[2], anywhere[3], u64::MAX, 0])?;
+                let written = p.call(libc::SYS_write, [fd, zeros, FILLING, 0, 0, 0])?;
+                if written == FILLING { Ok(written) } else { Err(Stop::Errno(Errno::EFBIG)) }
+            })
+        }),
+        Act::new("fill the disk: a file of a TiB with a hole", |p, facts| {
+            p.fill(facts, |p, fd| p.call(libc::SYS_ftruncate, [fd, 1 << 40, 0, 0, 0, 0]))
+        }),
+        Act::new("fill the disk: a hundred files", |p, facts| {
+            (0..100).try_for_each(|number| p.make(&facts.own_file(&format!("adversary-many-{number}"))).map(drop))
+        }),
         with_file("umask 0", |p, _| p.call(libc::SYS_umask, [0o077, 0, 0, 0, 0, 0])),
     ]
 }
@@ -164,6 +194,19 @@ impl Puppet {
         // Not pread64(2) and pwrite64(2), of which a filter may leave out one.
         let moved = self.call(libc::SYS_lseek, [fd, address, arg(libc::SEEK_SET), 0, 0, 0]);
         opened(moved.and_then(|_| self.call(number, [fd, buffer, 16, 0, 0, 0])))
+    }
+
+    /// Makes a file, and does to it what takes room; gives that back.
+    fn fill(&mut self, facts: &Facts, take: impl FnOnce(&mut Self, u64) -> Result<u64, Stop>) -> Result<(), Stop> {
+        let file = self.open(&facts.own_file("adversary-filling"), libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC)?;
+        take(self, file)?;
+        self.call(libc::SYS_ftruncate, [file, 0, 0, 0, 0, 0]).map(drop)
+    }
+
+    /// An extended attribute of a file, by its name or its descriptor.
+    fn set_attribute(&mut self, number: libc::c_long, file: u64) -> Result<u64, Stop> {
+        let (name, value) = (self.text("user.evil")?, self.text("x")?);
+        self.call(number, [file, name, value, 1, 0, 0])
     }
 
     /// The handle of a file, for open_by_handle_at(2).

@@ -126,6 +126,19 @@ impl Puppet {
         let (byte, address) = (self.text("x")?, self.bytes(address)?);
         self.call(libc::SYS_sendto, [fd, byte, 1, arg(flags | libc::MSG_NOSIGNAL), address, length]).map(drop)
     }
+
+    fn send_message_to(&mut self, fd: u64, flags: i32, address: &[u8]) -> Result<(), Stop> {
+        let message = self.message_to(address)?;
+        self.call(libc::SYS_sendmsg, [fd, message, arg(flags | libc::MSG_NOSIGNAL), 0, 0, 0]).map(drop)
+    }
+
+    /// One byte to somewhere: `struct msghdr`, and room for what sendmmsg(2) has behind it.
+    fn message_to(&mut self, address: &[u8]) -> Result<u64, Stop> {
+        let length = address.len() as u64;
+        let (byte, address) = (self.text("x")?, self.bytes(address)?);
+        let part = self.words(&[byte, 1])?;
+        self.words(&[address, length, part, 1, 0, 0, 0, 0])
+    }
 }
 
 fn network() -> Vec<Act> {
@@ -144,6 +157,18 @@ fn network() -> Vec<Act> {
     }));
     acts.push(Act::new("TCP fast open to port 80", |p, f| {
         p.with_socket(TCP, |p, fd| p.send_to(fd, libc::MSG_FASTOPEN, &inet(f.remote, 80)))
+    }));
+    acts.push(Act::new("TCP fast open by sendmsg to port 25", |p, f| {
+        p.with_socket(TCP, |p, fd| p.send_message_to(fd, libc::MSG_FASTOPEN, &inet(f.remote, 25)))
+    }));
+    acts.push(Act::new("TCP fast open by sendmsg to port 80", |p, f| {
+        p.with_socket(TCP, |p, fd| p.send_message_to(fd, libc::MSG_FASTOPEN, &inet(f.remote, 80)))
+    }));
+    acts.push(Act::new("TCP fast open by sendmmsg to port 80", |p, f| {
+        p.with_socket(TCP, |p, fd| {
+            let message = p.message_to(&inet(f.remote, 80))?;
+            p.call(libc::SYS_sendmmsg, [fd, message, 1, arg(libc::MSG_FASTOPEN | libc::MSG_NOSIGNAL), 0, 0]).map(drop)
+        })
     }));
     acts.push(Act::new("TCP fast open by setsockopt to port 80", |p, f| {
         p.with_socket(TCP, |p, fd| {
