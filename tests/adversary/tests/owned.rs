@@ -19,10 +19,15 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use system::SERVICES;
-use test_support::{Appliance, Imap, Smtp};
+use test_support::{Appliance, Connection, Imap, Smtp, peak};
+use tokio::task::JoinSet;
 use wire::{
     Client, Conn, Edge, Error, List, MessageWriter, Session,
     edge::{
@@ -272,6 +277,50 @@ async fn owned_queue_signs_in_nobodys_published_name_but_ours_and_learns_no_pass
     let reply = directory.call(&auth_directory::Request::Resolve(address("alice@mta.test")), &[]).await.unwrap();
     assert!(matches!(reply.body, auth_directory::Response::Targets(_)) && reply.fds.is_empty());
     assert_shut_in("queue", &["read postern.toml as it was given", "list the state of queue", "write into the state of queue"]);
+}
+
+/// Case IPC-04, "10k requests/s": who asks for signatures without end gets them in his turn, keeps nobody's handshake waiting, and does not
+/// make `keys` larger.
+#[tokio::test(flavor = "multi_thread")]
+async fn owned_queue_that_asks_without_end_keeps_no_handshake_waiting() {
+    const REQUESTS: usize = 10_000;
+    const AT_ONCE: usize = 1_000;
+    const HANDSHAKES: usize = 10;
+    /// KiB; a quarter of what its unit gives it.
+    const MAY_GROW: u64 = 32 << 10;
+    let appliance = Arc::new(Appliance::mta_test());
+    let (keys, asked, answered) = (Arc::new(client::<KeysDkim>(&appliance)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let sign = async |keys: &Client<KeysDkim>| {
+        let from = SignedField { name: Text::new("from").unwrap(), value: Some(ByteBuf::from(b"alice@mta.test".to_vec())) };
+        let input = SigningInput { body_hash: [0; 32], fields: List::new(vec![from]).unwrap() };
+        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+        let request = keys_dkim::Request::Sign { domain: "mta.test".parse().unwrap(), time: now, input: Box::new(input) };
+        matches!(keys.call(&request, &[]).await.unwrap().body, keys_dkim::Response::Signatures(_))
+    };
+    // The keys are made.
+    assert!(sign(&keys).await);
+    let pid = appliance.pid("keys");
+    let before = peak(pid);
+    let mut flood = JoinSet::new();
+    for _ in 0..AT_ONCE {
+        let (keys, asked, answered) = (keys.clone(), asked.clone(), answered.clone());
+        flood.spawn(async move {
+            while asked.fetch_add(1, Ordering::Relaxed) < REQUESTS {
+                assert!(sign(&keys).await);
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    let shaken = appliance.clone();
+    let handshakes = move || (0..HANDSHAKES).for_each(|_| drop(Connection::tls(&shaken, "imaps")));
+    tokio::task::spawn_blocking(handshakes).await.unwrap();
+    assert!(answered.load(Ordering::Relaxed) < REQUESTS, "handshakes waited until nobody asked any more");
+    while let Some(ended) = flood.join_next().await {
+        ended.unwrap();
+    }
+    assert_eq!(answered.load(Ordering::Relaxed), REQUESTS);
+    let grown = peak(pid) - before;
+    assert!(appliance.pid("keys") == pid && grown < MAY_GROW, "grew by {grown} KiB");
 }
 
 /// Case IPC-04.

@@ -2,11 +2,18 @@
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic in a test is its report")]
 
-use std::fs;
-use system::{ADDRESS, ALICE, Appliance, HOSTNAME, PASSWORD};
+use data_encoding::{BASE64, HEXLOWER};
+use std::{fs, process::Command};
+use system::{ADDRESS, ALICE, Appliance, DOMAIN, HOSTNAME, PASSWORD, World};
 
 /// Typed by somebody who is not let in; a user's other password, perhaps.
 const WRONG: &str = "wr0ng-h0rse-battery";
+/// What Alice has instead, later.
+const OTHER: &str = "an0ther-h0rse-battery";
+/// What the world's Postfix, which is a smarthost, knows `postern` by.
+const SMARTHOST: &str = "the password of postern";
+const BY_SMARTHOST: &str =
+    "[send.smarthosts.relay]\nhost = \"smtp.relay.test\"\nuser = \"postern\"\n[send.senders]\n\"example.test\" = \"relay\"\n";
 const SUBJECT: &str = "subject-of-nobodys-business";
 const BODY: &str = "body-of-nobodys-business";
 
@@ -24,6 +31,13 @@ def imap():
             s.sendall(line.encode() + b"\r\n"); answer = f.readline()
         return answer
     return command
+def plainly(port, *lines):
+    s = socket.create_connection((address, port), 30); f = s.makefile("rb"); f.readline()
+    for line in lines:
+        s.sendall(line.encode() + b"\r\n")
+        # The server may have ended it.
+        if not f.readline(): break
+    s.close()
 for password in (right, wrong):
     plain = b64(f"\0{user}\0{password}")
     with smtp() as s:
@@ -42,29 +56,40 @@ for password in (right, wrong):
     imap()("a AUTHENTICATE PLAIN " + plain)
     imap()("a AUTHENTICATE PLAIN", "!" + plain)
     imap()(f"a LOGIN {user} {{{len(password)}+}}\r\n{password}")
+    # Before TLS and where nobody logs in; and where TLS begins later.
+    for port in (25, 587):
+        plainly(port, "HELO x", "AUTH PLAIN " + plain, "AUTH LOGIN", b64(user), b64(password), password, f"MAIL FROM:<{password}>")
+        with smtplib.SMTP(address, port, "c.example.net", timeout=30) as s:
+            s.starttls(context=context); s.ehlo(); s.docmd("AUTH", "PLAIN " + plain)
+    plainly(143, f'a LOGIN {user} "{password}"', "a AUTHENTICATE PLAIN " + plain, password)
+    with imaplib.IMAP4(address, 143, timeout=30) as i:
+        i.starttls(context)
+        try: i.login(user, password)
+        except imaplib.IMAP4.error: assert password == wrong
+        else: assert password == right
 "#;
 
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
+/// As written, in base64 at each of the three places in a group, in hexadecimal, as percent-encoding and others have its spaces, and as
+/// Rust prints bytes.
+fn forms(secret: &[u8]) -> Vec<String> {
     // Only whole groups: what begins it is enough to find it.
-    for group in bytes.chunks_exact(3) {
-        let bits = group.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte));
-        text.extend([18, 12, 6, 0].iter().filter_map(|shift| LETTERS.get(bits >> shift & 63)).map(|letter| char::from(*letter)));
+    let groups = |bytes: &[u8]| BASE64.encode(&bytes[..bytes.len() / 3 * 3]);
+    let mut all: Vec<String> = (0..3).filter_map(|skip| secret.get(skip..)).map(groups).collect();
+    all.push(HEXLOWER.encode(secret));
+    all.push(secret.iter().map(u8::to_string).collect::<Vec<_>>().join(", "));
+    if let Ok(text) = str::from_utf8(secret) {
+        all.extend([" ", "%20", "\\x20", "\\040"].map(|space| text.replace(' ', space)));
     }
-    text
-}
-
-/// As written, in base64 at each of the three places in a group, in hexadecimal, and as percent-encoding has its spaces.
-fn forms(secret: &str) -> Vec<String> {
-    let mut all = vec![secret.to_owned(), secret.replace(' ', "%20"), secret.replace(' ', "\\x20"), secret.replace(' ', "\\040")];
-    all.extend((0..3).filter_map(|skip| secret.as_bytes().get(skip..)).map(base64));
-    all.push(secret.bytes().map(|byte| format!("{byte:02x}")).collect());
     all
 }
 
 /// What is said between users and the servers, with all that must not be seen of it.
 fn speak(appliance: &Appliance) {
+    // A socket can be added only to a service that does not run.
+    appliance
+        .sh("s='postern-submission postern-imap'; systemctl stop $s; systemctl start postern-submission.socket postern-imap.socket $s")
+        .unwrap();
+    appliance.wait_until_active().unwrap();
     appliance.submit(ALICE, ALICE, format!("From: {ALICE}\r\nSubject: {SUBJECT}\r\n\r\n{BODY}\r\n").as_bytes()).unwrap();
     appliance.deliver("s@example.net", ALICE, format!("From: s@example.net\r\nSubject: {SUBJECT}\r\n\r\n{BODY}\r\n").as_bytes()).unwrap();
     assert!(!appliance.fetch(ALICE, SUBJECT).unwrap().is_empty());
@@ -72,8 +97,17 @@ fn speak(appliance: &Appliance) {
     appliance.remote(&words, b"").unwrap().ok("client").unwrap();
 }
 
+/// Every process says everything that it and its libraries could, and the journal takes all of it.
+fn be_talkative(appliance: &Appliance) {
+    let drop_in = b"[Service]\nEnvironment=POSTERN_LOG=trace\nLogRateLimitIntervalSec=0\n";
+    appliance.put("/etc/systemd/system/postern-.service.d/talkative.conf", drop_in, 0o644).unwrap();
+    let units: Vec<String> = system::SERVICES.iter().map(system::Service::unit).collect();
+    appliance.sh(&format!("systemctl daemon-reload; systemctl restart {}", units.join(" "))).unwrap();
+    appliance.wait_until_active().unwrap();
+}
+
 /// Nothing of it, in any form, in the journal or what every process shows of itself; who came is there.
-fn assert_kept(appliance: &Appliance) {
+fn assert_kept(appliance: &Appliance, more: &[&[u8]]) {
     let journal = appliance.sh("journalctl --sync; journalctl --output=export --all --no-pager | tr -d '\\0'").unwrap();
     // The search sees what is there: those who came in, and those who did not.
     assert!(journal.contains(ALICE) && journal.to_lowercase().contains("login"), "nobody came");
@@ -81,11 +115,11 @@ fn assert_kept(appliance: &Appliance) {
     assert!(processes.contains("/usr/lib/postern/postern-imap"), "{processes}");
     let key = appliance.tls_key().serialize_pem();
     let key = key.lines().nth(1).unwrap();
-    for secret in [PASSWORD, WRONG, SUBJECT, BODY, key] {
+    for secret in [PASSWORD, WRONG, SUBJECT, BODY, key].map(str::as_bytes).iter().chain(more) {
         for form in forms(secret) {
             for (place, text) in [("journal", &journal), ("arguments and environments", &processes)] {
                 let line = text.lines().find(|line| line.contains(&form));
-                assert_eq!(line, None, "{secret:?} as {form:?} in {place}");
+                assert_eq!(line, None, "{} as {form:?} in {place}", secret.escape_ascii());
             }
         }
     }
@@ -95,7 +129,7 @@ fn assert_kept(appliance: &Appliance) {
 fn no_password_and_no_text_of_mail_is_logged_or_given_as_an_argument() {
     let Some(appliance) = Appliance::start().unwrap() else { return };
     speak(&appliance);
-    assert_kept(&appliance);
+    assert_kept(&appliance, &[]);
     for secret in [PASSWORD, WRONG] {
         let words =
             ["grep", "--recursive", "--files-with-matches", "--devices=skip", "--fixed-strings", secret, "/etc", "/run", "/tmp", "/var"];
@@ -107,14 +141,9 @@ fn no_password_and_no_text_of_mail_is_logged_or_given_as_an_argument() {
 #[test]
 fn the_most_talkative_level_says_nothing_of_it_either() {
     let Some(appliance) = Appliance::start().unwrap() else { return };
-    // The journal takes all of it.
-    let drop_in = b"[Service]\nEnvironment=POSTERN_LOG=trace\nLogRateLimitIntervalSec=0\n";
-    appliance.put("/etc/systemd/system/postern-.service.d/talkative.conf", drop_in, 0o644).unwrap();
-    let units: Vec<String> = system::SERVICES.iter().map(system::Service::unit).collect();
-    appliance.sh(&format!("systemctl daemon-reload; systemctl restart {}", units.join(" "))).unwrap();
-    appliance.wait_until_active().unwrap();
+    be_talkative(&appliance);
     speak(&appliance);
-    assert_kept(&appliance);
+    assert_kept(&appliance, &[]);
     for service in system::SERVICES {
         let pid = appliance.main_pid(service).unwrap();
         let environment = appliance.sh(&format!("tr '\\0' '\\n' < /proc/{pid}/environ")).unwrap();
@@ -124,6 +153,32 @@ fn the_most_talkative_level_says_nothing_of_it_either() {
     let said = appliance.journal(&["_TRANSPORT=journal", "PRIORITY=6", "PRIORITY=7"]).unwrap();
     let of_ours = said.iter().filter(|entry| entry["SYSLOG_IDENTIFIER"].as_str().is_some_and(|name| name.starts_with("postern-")));
     assert!(of_ours.count() > 0, "nobody is more talkative than by default");
+}
+
+/// What an operator gives them to keep: the password of a smarthost, which is said there, a key, and another password for an account.
+#[test]
+fn at_that_level_nothing_is_said_of_what_an_operator_gives_either() {
+    if !World::is_possible() {
+        return;
+    }
+    let Some(appliance) = Appliance::start().unwrap() else { return };
+    be_talkative(&appliance);
+    appliance.put("/etc/credstore/smarthost.relay", format!("{SMARTHOST}\n").as_bytes(), 0o600).unwrap();
+    let world = World::around_with(&appliance, BY_SMARTHOST).unwrap();
+    appliance.submit(ALICE, "bob@far.test", format!("From: {ALICE}\r\nSubject: {SUBJECT}\r\n\r\n{BODY}\r\n").as_bytes()).unwrap();
+    let received = world.receives("far").unwrap();
+    assert!(received.contains("(Authenticated sender: postern@relay.test)"), "{received}");
+
+    let give = |words: &[&str], input: &[u8]| appliance.run_with(words, input).unwrap().ok(words[1]).unwrap();
+    let pem = Command::new("openssl").args(["genpkey", "-algorithm", "ed25519"]).output().unwrap().stdout;
+    let key = str::from_utf8(&pem).unwrap().lines().nth(1).unwrap();
+    give(&["postern", "dkim", "import", DOMAIN, "--selector", "given"], &pem);
+    assert!(appliance.sh(&format!("postern dkim list {DOMAIN}")).unwrap().contains("given"));
+    // RFC 8410 7: the seed is what it ends with.
+    let der = BASE64.decode(key.as_bytes()).unwrap();
+    let (_, seed) = der.split_at(der.len() - 32);
+    give(&["postern", "account", "passwd", "--stdin", ALICE], format!("{OTHER}\n").as_bytes());
+    assert_kept(&appliance, &[SMARTHOST.as_bytes(), OTHER.as_bytes(), key.as_bytes(), seed]);
 }
 
 /// Files of the host in which these bytes stand.
@@ -161,7 +216,7 @@ fn at_rest_each_secret_is_where_it_belongs_and_nowhere_else() {
         secrets.push(("a DKIM key", bytes[bytes.len() - 32..].to_vec(), vec![name.to_owned()]));
     }
     for password in [PASSWORD, WRONG] {
-        secrets.extend(forms(password).into_iter().map(|form| ("a password", form.into_bytes(), Vec::new())));
+        secrets.extend(forms(password.as_bytes()).into_iter().map(|form| ("a password", form.into_bytes(), Vec::new())));
     }
     for (what, secret, places) in &secrets {
         let found = holders(&appliance, secret);

@@ -19,7 +19,7 @@ use std::{
     },
     thread,
 };
-use test_support::{Appliance, Imap, Smtp, eventually};
+use test_support::{Appliance, Imap, Smtp, eventually, peak};
 use wire::{
     Edge, List, MessageWriter, decode,
     edge::{
@@ -111,13 +111,6 @@ fn files(text: &'static [u8]) -> Vec<(&'static str, Vec<OwnedFd>, Option<Growing
     let mut all: Vec<_> = all.drain(..).map(|(what, fds)| (what, fds, None)).collect();
     all.push(("what grows", vec![grows], Some(growing)));
     all
-}
-
-/// The most memory that a process ever had, in KiB.
-fn peak(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 fn address(text: &str) -> Address {

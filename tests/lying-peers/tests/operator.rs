@@ -9,7 +9,7 @@ use std::{
     process::{Output, Stdio},
     sync::atomic::{AtomicU64, Ordering},
 };
-use test_support::{Appliance, World, binaries};
+use test_support::{Appliance, World, binaries, peak};
 use wire::{
     Edge, List,
     edge::{
@@ -40,7 +40,7 @@ fn look(what: &str, output: &Output) -> (String, String) {
     (out, err)
 }
 
-/// Each question that prints what the edge says.
+/// One question after the other, each answered by all lies.
 fn lied_to(edge: &'static str, questions: &[&[&str]]) {
     let appliance = Appliance::start(&World::mta_test());
     let middle = Middle::start(&appliance, edge);
@@ -121,9 +121,7 @@ fn a_list_without_an_end_takes_no_memory() {
         command.args(["--edges", appliance.state().join("run").to_str().unwrap()]).args(arguments);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().take(300_000).map(Result::unwrap).count();
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        let peak = peak(child.id());
         // Who reads its output has gone.
         assert!(!child.wait().unwrap().success());
         assert!(lines == 300_000 && peak < MOST_KIB, "{arguments:?}: {lines} lines, {peak} KiB");

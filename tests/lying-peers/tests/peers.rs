@@ -11,7 +11,7 @@ use std::{
     fs::{self, File},
     os::fd::OwnedFd,
 };
-use test_support::{Appliance, World, eventually};
+use test_support::{Appliance, World, eventually, peak};
 use wire::{
     BUILD_ID, Edge,
     edge::{
@@ -98,13 +98,6 @@ fn tell(peer: &Peer, edge: &str, (what, packets): &Lie) {
 /// The daemon that serves an edge is the first word of its name.
 fn daemon(edge: &str) -> &str {
     edge.split('-').next().unwrap_or(edge)
-}
-
-/// The most memory that a process ever had, in KiB.
-fn peak(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 fn requests() -> Vec<Shape> {

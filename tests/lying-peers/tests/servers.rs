@@ -10,7 +10,7 @@ use std::{
     io::{self, ErrorKind},
     sync::atomic::{AtomicUsize, Ordering},
 };
-use test_support::{Appliance, Connection, Imap, Smtp, World, eventually};
+use test_support::{Appliance, Connection, Imap, Smtp, World, eventually, peak};
 use wire::{
     BUILD_ID, Edge, List, decode,
     edge::{
@@ -46,13 +46,6 @@ fn next() -> usize {
 fn world() -> World {
     let world = World::mta_test();
     World { config: world.config.replace("paused = true", "paused = false"), ..world }
-}
-
-/// The most memory that a process ever had, in KiB.
-fn peak(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// Connects, logs in, opens a mailbox and reads what is in it. Whether all of it was served.

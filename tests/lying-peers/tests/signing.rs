@@ -1,7 +1,8 @@
 //! A taken-over scan says to the real queue what a signature, a seal or the same message in seven bits is. Case IPC-06.
 //!
 //! What leaves is looked at in the place of send. Scan can have the wrong thing signed, or nothing; it cannot have somebody else signed, put a
-//! line into a header, or hand the queue a file that is no message. `scan.rs` has what it can say of mail that comes in.
+//! line into a header, or hand the queue a file that is no message. `scan.rs` has what it can say of mail that comes in. A taken-over keys
+//! signs, and writes nothing else.
 
 use lying_peers::{Asked, Middle, Packet, RESPONSE, Say, frame, memfd, with_fds};
 use pure_addr::{Domain, Text};
@@ -20,7 +21,7 @@ use test_support::{Appliance, Smtp, World, eventually};
 use wire::{
     Edge, List, MessageWriter, decode,
     edge::{
-        keys_dkim::{SealedSet, SignedField, SigningInput},
+        keys_dkim::{self, KeysDkim, SealedSet, SignedField, SigningInput},
         scan_index::{QueueRequest, QueueResponse, Response as IndexResponse, ScanForQueue},
         send_deliver::{self, Lease, Outcome, Report, SendDeliver, Status, Trace},
     },
@@ -166,6 +167,37 @@ fn what_an_owned_scan_has_signed_is_in_our_name_or_not_signed() {
         assert!(message.ends_with(format!("\r\n\r\n{TEXT}\r\n").as_bytes()), "{lie}");
     }
     assert_eq!(pids(), before, "somebody was started again");
+}
+
+#[test]
+fn what_an_owned_keys_answers_is_a_signature_or_nothing_leaves() {
+    let appliance = Appliance::start(&world());
+    let (_send, offered) = sender(&appliance, delivered);
+    let keys = Middle::start(&appliance, KeysDkim::NAME);
+    let lies = [
+        "From: ceo@mta.test\r\nSubject: new account\r\n\r\nPlease pay\r\n\r\n",
+        "DKIM-Signature: v=1\r\nFrom: ceo@mta.test\r\n",
+        "DKIM-Signature: v=1\r\n\r\nPlease pay\r\n",
+        "ARC-Seal: i=1\r\n",
+        "DKIM-Signature: v=1",
+    ];
+    for (number, lie) in lies.into_iter().enumerate() {
+        keys.says(Say::Instead(Box::new(move |asked: &Asked| {
+            let signatures = List::new(vec![ByteBuf::from(lie.as_bytes())]).unwrap();
+            Some(frame(RESPONSE, 0, asked.id, &encode(&keys_dkim::Response::Signatures(signatures)).unwrap()))
+        })));
+        submit(&appliance, &format!("far@number-{number}.test"));
+        eventually(lie, || (queued(&appliance, "deferred") == number + 1).then_some(()));
+        assert!(offered.lock().unwrap().is_empty(), "{lie}: offered to send");
+    }
+    keys.says(Say::Truth);
+    submit(&appliance, "far@truth.test");
+    let (lease, _) = eventually("the truth", || {
+        let mut offered = offered.lock().unwrap();
+        let at = offered.iter().position(|(lease, _)| lease.recipients[0].address.domain.as_str() == "truth.test")?;
+        Some(offered.swap_remove(at))
+    });
+    assert_eq!(names(&lease.prefix).iter().filter(|name| *name == "DKIM-Signature").count(), 2);
 }
 
 /// Messages in the queue that have been tried, and say this.

@@ -17,7 +17,10 @@ pub use message::{after_added_fields, dot_stuff};
 pub use skip::{need, skip, skip_test};
 pub use smtp::{Reply, Smtp};
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 /// Longer than anything takes on a slow, busy machine: what it bounds is a failure.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,4 +40,14 @@ pub fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(50));
     }
+}
+
+/// The most memory that a process ever had, in KiB (VmHWM in proc(5)). What is in files of memory is there only while it is mapped.
+///
+/// # Panics
+/// When there is no such process.
+pub fn peak(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it has memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

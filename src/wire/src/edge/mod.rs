@@ -47,3 +47,40 @@ pub trait Edge: Sized + Send + Sync + Debug + 'static {
 /// No value: the event type of an edge that has no events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Never {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Those that carry passwords or keys are marked, or nothing would be overwritten. In a session nobody logs in.
+    #[test]
+    fn edges_that_carry_secrets_are_those() {
+        fn marked<E: Edge>() -> Option<&'static str> {
+            E::SECRET.then_some(E::NAME)
+        }
+        let all = [
+            marked::<auth_control::AuthControl>(),
+            marked::<auth_directory::AuthDirectory>(),
+            marked::<auth_login::AuthForImap>(),
+            marked::<auth_login::AuthForSubmission>(),
+            marked::<dns_scan::DnsForScan>(),
+            marked::<keys_control::KeysControl>(),
+            marked::<keys_dkim::KeysDkim>(),
+            marked::<keys_tls::KeysForImap>(),
+            marked::<keys_tls::KeysForMx>(),
+            marked::<keys_tls::KeysForSubmission>(),
+            marked::<queue_control::QueueControl>(),
+            marked::<queue_grant::QueueGrant>(),
+            marked::<queue_inbound::QueueInbound>(),
+            marked::<queue_submit::QueueSubmit>(),
+            marked::<scan_index::ScanForQueue>(),
+            marked::<scan_index::ScanForStore>(),
+            marked::<send_deliver::SendDeliver>(),
+            marked::<send_names::SendNames>(),
+            marked::<store_deliver::StoreDeliver>(),
+            marked::<store_grant::StoreGrant>(),
+            marked::<store_session::StoreSession>(),
+        ];
+        assert_eq!(all.into_iter().flatten().collect::<Vec<_>>(), ["auth-control", "auth-imap", "auth-submission", "keys-control"]);
+    }
+}

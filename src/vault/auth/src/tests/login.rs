@@ -1,6 +1,11 @@
 //! auth/login.
 
 use super::*;
+use crate::limits::MAX_WAITING;
+use std::{
+    future::Future,
+    task::{Context, Waker},
+};
 
 #[tokio::test]
 async fn a_right_password_brings_the_account_s_own_socket() {
@@ -45,23 +50,15 @@ async fn an_exchange_cannot_be_taken_to_the_edge_of_another_service() {
     assert_eq!((world.queue.granted.lock().unwrap().len(), world.store.granted.lock().unwrap().len()), (0, 0));
 }
 
+/// Of an account, of none, of one without a password, of aliases and of nothing that could be an address.
+const NAMES: [&str; 8] =
+    ["alice@mta.test", "nosuch@mta.test", "locked@mta.test", "info@mta.test", "a.liddell@mta.test", "x@elsewhere.test", "alice", "\u{1}"];
+
 /// Attack case AUTH-01: the same answer, and the same work, for whoever cannot log in.
 #[tokio::test]
 async fn names_are_not_told_apart() {
     let world = World::new().await;
-    for (at, name) in [
-        "alice@mta.test",
-        "nosuch@mta.test",
-        "locked@mta.test",
-        "info@mta.test",
-        "a.liddell@mta.test",
-        "x@elsewhere.test",
-        "alice",
-        "\u{1}",
-    ]
-    .iter()
-    .enumerate()
-    {
+    for (at, name) in NAMES.iter().enumerate() {
         let peer = format!("192.0.2.{at}");
         assert_eq!(failure(&world.plain(&peer, name, "wrong").await), Some(Failure::Credentials), "{name}");
         assert_eq!(failure(&world.scram(&peer, name, "wrong", None).await), Some(Failure::Credentials), "{name}");
@@ -70,6 +67,28 @@ async fn names_are_not_told_apart() {
     let directory = world.auth.directory();
     let real = directory.by_login(&address("alice@mta.test")).unwrap().verifiers.argon2.as_ref().unwrap().cost();
     assert!((0..100).all(|number| directory.decoy_cost(number) == real));
+}
+
+/// Attack case AUTH-01: whoever's password is checked, or nobody's, waits for a core like everybody.
+#[tokio::test]
+async fn no_name_is_answered_without_a_check() {
+    let world = World::new().await;
+    let hasher = &world.auth.hasher;
+    let cores = [hasher.turn(None, 1).await.unwrap(), hasher.turn(None, 1).await.unwrap()];
+    let mut queue = Vec::new();
+    for _ in cores.len()..MAX_WAITING {
+        let mut next = Box::pin(hasher.turn(None, 1));
+        assert!(next.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        queue.push(next);
+    }
+    for (at, name) in NAMES.iter().enumerate() {
+        // There is no place in the queue either: whoever would be checked is told so, and nobody is answered without that.
+        assert_eq!(failure(&world.plain(&format!("192.0.2.{at}"), name, "wrong").await), Some(Failure::Unavailable), "{name}");
+    }
+    drop((cores, queue));
+    for (at, name) in NAMES.iter().enumerate() {
+        assert_eq!(failure(&world.plain(&format!("192.0.2.{at}"), name, "wrong").await), Some(Failure::Credentials), "{name}");
+    }
 }
 
 #[tokio::test]
