@@ -7,7 +7,7 @@ use lying_peers::{HELLO, IN_MEMFD, Packet, Peer, REQUEST, RESPONSE, frame, memfd
 use pure_addr::{Address, MailboxName, ReversePath, Text};
 use rustix::fs::{Mode, OFlags, SealFlags, open};
 use std::{
-    fs::{self, File},
+    fs::File,
     net::{IpAddr, Ipv4Addr},
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},

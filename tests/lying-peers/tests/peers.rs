@@ -6,11 +6,7 @@ use rustix::{
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
     process::{Pid, Signal, kill_process},
 };
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    os::fd::OwnedFd,
-};
+use std::{collections::BTreeMap, fs::File, os::fd::OwnedFd};
 use test_support::{Appliance, World, eventually, peak};
 use wire::{
     BUILD_ID, Edge,
