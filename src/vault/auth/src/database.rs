@@ -8,7 +8,7 @@
 use crate::verifier::{InvalidVerifier, Verifiers};
 use jail::disk::{Witness, lost, reread_database};
 use pure_addr::{AccountId, Address, Domain, Invalid};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, params, types::Type};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, config::DbConfig, params, types::Type};
 use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::Path};
 use wire::{List, edge::auth_directory::MAX_TARGETS};
 use zeroize::Zeroizing;
@@ -100,6 +100,8 @@ impl Database {
             tracing::warn!("the disk does not hold all that was written to auth.db; going on with what it holds");
         }
         let mut connection = Connection::open(path)?;
+        // Who does not start because the disk did not take the log must not write from it into the database.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         // Exclusive: no shared memory beside the file, and no second process.
         connection.execute_batch(
             "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
@@ -108,6 +110,8 @@ impl Database {
         migrate(&mut connection)?;
         let witness = Witness::new(path.parent().unwrap_or(path));
         witness.ask()?;
+        // Who ends in order does: what was replaced does not stay in the log.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         Ok(Self { connection, witness })
     }
 

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 /// fcntl(2)
 const DN_CREATE: u64 = 4;
-/// What a disk has no use for: more than any limit on one file lets through, and little enough for a machine that runs the tests.
+/// Bytes that no process needs at once, and few enough for a machine that runs the tests.
 const FILLING: u64 = 64 * 1024 * 1024;
 
 /// Names below which a shellcode looks, and what it would be.
@@ -168,9 +168,8 @@ fn changes() -> Vec<Act> {
         Act::new("fill the disk: 64 MiB of room", |p, facts| p.fill(facts, |p, fd| p.call(libc::SYS_fallocate, [fd, 0, 0, FILLING, 0, 0]))),
         Act::new("fill the disk: 64 MiB written", |p, facts| {
             p.fill(facts, |p, fd| {
-                // Its own memory: what cannot be read there would be an error and not room that was denied.
-                let anywhere = [0, FILLING, (libc::PROT_READ | libc::PROT_WRITE) as u64, (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64];
-                let zeros = p.call(libc::SYS_mmap, [anywhere[0], anywhere[1], anywhere[2], anywhere[3], u64::MAX, 0])?;
+                let (readable, own) = (arg(libc::PROT_READ), arg(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS));
+                let zeros = p.call(libc::SYS_mmap, [0, FILLING, readable, own, u64::MAX, 0])?;
                 let written = p.call(libc::SYS_write, [fd, zeros, FILLING, 0, 0, 0])?;
                 if written == FILLING { Ok(written) } else { Err(Stop::Errno(Errno::EFBIG)) }
             })

@@ -5,7 +5,7 @@ use crate::{
     limits::{CACHE_KIB, RESERVE, WAL_PAGES},
     settings::Settings,
 };
-use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, params};
 use std::{collections::HashSet, path::Path};
 use wire::edge::mail::QueueId;
 
@@ -124,6 +124,8 @@ pub(super) fn open(state_dir: &Path, now: i64, files: &Files, settings: &Setting
     }
     let mut db = Connection::open_with_flags(&file, flags)?;
     db.set_prepared_statement_cache_capacity(32);
+    // Who ends because the disk did not take the log must not write from it into the database. The next start does that, once it is synced.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Exclusive before WAL: the index of the log then lies in this process, and no lock is taken for a transaction.
     db.execute_batch(&format!(
         "PRAGMA page_size = {PAGE_SIZE};
