@@ -62,8 +62,10 @@ pub(crate) async fn run(edges: &Path, command: Dkim) -> Result<(), Failure> {
         }
         Dkim::Rotate { domain } => {
             hosted(edges, Some(&domain)).await?;
+            let before = ask(&keys, Request::Keys(domain.clone())).await?;
             let list = ask(&keys, Request::Rotate(domain.clone())).await?;
-            for key in list.iter().filter(|key| key.stage == Stage::Next) {
+            let is_new = |key: &&Key| before.iter().all(|other| other.selector != key.selector);
+            for key in list.iter().filter(is_new) {
                 say(format_args!("{}: made; it signs from {} on", key.selector, until(key)))?;
             }
             say(format_args!("publish the new records before then: postern dns {domain}"))

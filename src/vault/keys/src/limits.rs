@@ -29,3 +29,7 @@ pub(crate) const DKIM_KEPT: i64 = 30 * 86_400;
 pub(crate) const DKIM_CLOCK: i64 = 300;
 /// Signatures that are made at a time.
 pub(crate) const DKIM_AT_A_TIME: usize = 4;
+/// Seconds by which a clock that is set may be wrong before, without the calendar of keys waiting for it.
+pub(crate) const DKIM_SET_BY: i64 = 86_400;
+/// Seconds after a start, and after the clock was set by more than that, for which no key is made or removed by the calendar.
+pub(crate) const DKIM_STEADY: i64 = 3_600;

@@ -36,7 +36,7 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::Notify;
 use wire::{
@@ -67,7 +67,9 @@ fn start(mut process: Process) -> Result<impl Future<Output = Result<(), Failure
     let (sources, reload, mut shutdown) = (process.sources(), process.reload(), process.shutdown());
     // Without a usable certificate it serves an empty list: listeners then offer no TLS, and a reload brings it.
     let keys = Arc::new(Keys::new(Keyring::load(&pem_sources(&process.config), &read_with(&sources), None)));
-    let dkim = Arc::new(Dkim::open(&process.state()?, &process.config, Clock::new(now))?);
+    let start = Instant::now();
+    let clock = Clock::new(now, move || i64::try_from(start.elapsed().as_secs()).unwrap_or(i64::MAX));
+    let dkim = Arc::new(Dkim::open(&process.state()?, &process.config, clock)?);
     Ok(async move {
         tokio::select! {
             result = serve::<KeysForMx, Keys>(for_mx, keys.clone()) => Ok(result?),

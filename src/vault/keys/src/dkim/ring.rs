@@ -19,15 +19,26 @@ pub(super) struct Ring(Vec<Arc<Stored>>);
 /// What the calendar wants done.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Due {
+    /// Of these there is no key at all: make one that signs from then on.
+    first: Vec<(Algorithm, i64)>,
     /// Make a key that signs from then on.
-    pub(super) make: Vec<(Algorithm, i64)>,
+    next: Vec<(Algorithm, i64)>,
     /// Selectors of keys that have aged out.
     pub(super) remove: Vec<String>,
 }
 
 impl Due {
     pub(super) fn is_nothing(&self) -> bool {
-        self.make.is_empty() && self.remove.is_empty()
+        self.first.is_empty() && self.next.is_empty() && self.remove.is_empty()
+    }
+
+    /// Without what only a clock that is right can want.
+    pub(super) fn of_first_keys(self) -> Self {
+        Self { first: self.first, ..Self::default() }
+    }
+
+    pub(super) fn make(&self) -> impl Iterator<Item = (Algorithm, i64)> {
+        self.first.iter().chain(&self.next).copied()
     }
 }
 
@@ -71,12 +82,12 @@ impl Ring {
         let mut due = Due::default();
         for algorithm in ALGORITHMS {
             match self.current(algorithm, now) {
-                None => due.make.push((algorithm, now)),
+                None => due.first.push((algorithm, now)),
                 Some(key) => {
                     let ahead = now.saturating_add(DKIM_AHEAD);
                     let ends = |period| key.signs_from.saturating_add(seconds(period));
                     if self.successor(key).is_none() && rotate.is_some_and(|period| ends(period) <= ahead) {
-                        due.make.push((algorithm, ahead));
+                        due.next.push((algorithm, ahead));
                     }
                 }
             }
@@ -86,10 +97,15 @@ impl Ring {
         due
     }
 
-    /// What a rotation begun by hand makes: a successor for each current key that has none. Empty when one is under way.
-    pub(super) fn by_hand(&self, now: i64) -> Vec<(Algorithm, i64)> {
-        let lacks = |algorithm: &Algorithm| self.current(*algorithm, now).is_some_and(|key| self.successor(key).is_none());
-        ALGORITHMS.into_iter().filter(lacks).map(|algorithm| (algorithm, now.saturating_add(DKIM_AHEAD))).collect()
+    /// What a rotation begun by hand makes: a successor for each current key that has none in due time, since one from a clock that was ahead
+    /// is none. Empty when one is under way; none when a current key has not begun itself: whatever is made now would begin before it.
+    pub(super) fn by_hand(&self, now: i64) -> Option<Vec<(Algorithm, i64)>> {
+        let from = now.saturating_add(DKIM_AHEAD);
+        let current = ALGORITHMS.into_iter().filter_map(|algorithm| Some((algorithm, self.current(algorithm, now)?)));
+        let current: Vec<_> = current.collect();
+        let lacks = |key: &Stored| self.successor(key).is_none_or(|next| next.signs_from > from);
+        let have_begun = current.iter().all(|(_, key)| key.signs_from <= now);
+        have_begun.then(|| current.iter().filter(|(_, key)| lacks(key)).map(|(algorithm, _)| (*algorithm, from)).collect())
     }
 }
 

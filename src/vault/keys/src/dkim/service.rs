@@ -3,10 +3,10 @@
 use super::{
     files::{FileError, Files, Stored},
     key::DkimKey,
-    ring::{ALGORITHMS, Ring},
+    ring::{ALGORITHMS, Due, Ring},
 };
 use crate::{
-    limits::{DKIM_AT_A_TIME, DKIM_CLOCK, MAX_DKIM_DOMAINS, MAX_DKIM_KEYS},
+    limits::{DKIM_AT_A_TIME, DKIM_CLOCK, DKIM_SET_BY, DKIM_STEADY, MAX_DKIM_DOMAINS, MAX_DKIM_KEYS},
     pem::sections,
 };
 use pure_addr::{Domain, Text};
@@ -37,12 +37,44 @@ use wire::{
 /// Bytes of a domain name in its text form (RFC 1035 2.3.4).
 const MAX_NAME: usize = 253;
 
-/// Tells the time in seconds since 1970.
-pub(crate) struct Clock(Box<dyn Fn() -> i64 + Send + Sync>);
+/// Tells the time in seconds.
+type Seconds = Box<dyn Fn() -> i64 + Send + Sync>;
+
+/// Since 1970, as the machine believes; and since whenever, by a clock that nobody sets.
+pub(crate) struct Clock {
+    now: Seconds,
+    passed: Seconds,
+}
 
 impl Clock {
-    pub(crate) fn new(clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
-        Self(Box::new(clock))
+    pub(crate) fn new(now: impl Fn() -> i64 + Send + Sync + 'static, passed: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        Self { now: Box::new(now), passed: Box::new(passed) }
+    }
+}
+
+/// Since when the clock has not been set. What it said before may have been right: a key that is removed is gone, and one that is made
+/// for a day that is years ahead stands in the way of others until then.
+#[derive(Debug)]
+struct Steady {
+    now: i64,
+    passed: i64,
+    since: i64,
+}
+
+impl Steady {
+    fn new(clock: &Clock) -> Self {
+        let passed = (clock.passed)();
+        Self { now: (clock.now)(), passed, since: passed }
+    }
+
+    /// Whether the calendar may be followed.
+    fn look(&mut self, now: i64, passed: i64) -> bool {
+        let set_by = now.saturating_sub(self.now).saturating_sub(passed.saturating_sub(self.passed));
+        if set_by.saturating_abs() > DKIM_SET_BY {
+            self.since = passed;
+        }
+        (self.now, self.passed) = (now, passed);
+        passed.saturating_sub(self.since) >= DKIM_STEADY
     }
 }
 
@@ -73,6 +105,7 @@ pub(crate) struct Dkim(Arc<Inner>);
 struct Inner {
     files: Files,
     clock: Clock,
+    steady: Mutex<Steady>,
     settings: Mutex<Settings>,
     /// What has been read so far.
     rings: Mutex<BTreeMap<Domain, Ring>>,
@@ -96,6 +129,7 @@ impl Dkim {
     pub(crate) fn open(state: &Path, config: &Config, clock: Clock) -> Result<Self, std::io::Error> {
         Ok(Self(Arc::new(Inner {
             files: Files::open(state).map_err(std::io::Error::other)?,
+            steady: Mutex::new(Steady::new(&clock)),
             clock,
             settings: Mutex::new(Settings::of(config)),
             rings: Mutex::default(),
@@ -189,7 +223,7 @@ fn chain(seal: &Seal) -> Result<Chain<'_>, NotCanonical> {
 
 impl Inner {
     fn now(&self) -> i64 {
-        (self.clock.0)()
+        (self.clock.now)()
     }
 
     fn rotation(&self) -> Option<Duration> {
@@ -262,7 +296,11 @@ impl Inner {
         let _changing = lock(&self.changing);
         let mut ring = self.cached(domain).unwrap_or_default();
         let now = self.now();
-        let make = ring.by_hand(now);
+        let Some(make) = ring.by_hand(now) else {
+            return Err(
+                "its keys were made while the clock was ahead of what it says now; until they begin, others can only be imported".into()
+            );
+        };
         if make.is_empty() {
             return Err("a rotation is under way: its keys sign after the time that they are published ahead".into());
         }
@@ -300,15 +338,14 @@ impl Inner {
 
     /// The keys of a domain as the calendar wants them now; the first are made when there are none.
     fn ring(&self, domain: &Domain) -> Result<Ring, NoSignature> {
-        let rotate = self.rotation();
-        if let Some(ring) = self.cached(domain).filter(|ring| ring.due(self.now(), rotate).is_nothing()) {
+        let now = self.now();
+        if let Some(ring) = self.cached(domain).filter(|ring| self.due(ring, now).is_nothing()) {
             return Ok(ring);
         }
         let _changing = lock(&self.changing);
-        let now = self.now();
         let mut ring = self.loaded(domain)?;
-        let due = ring.due(now, rotate);
-        for (algorithm, from) in due.make {
+        let due = self.due(&ring, now);
+        for (algorithm, from) in due.make() {
             ring = self.make(domain, &ring, algorithm, from, now)?;
         }
         for selector in due.remove {
@@ -318,6 +355,13 @@ impl Inner {
             self.cache(domain, &ring);
         }
         Ok(ring)
+    }
+
+    /// What the calendar wants, if the clock can be believed; the first keys in any case.
+    fn due(&self, ring: &Ring, now: i64) -> Due {
+        let due = ring.due(now, self.rotation());
+        let is_steady = lock(&self.steady).look(now, (self.clock.passed)());
+        if is_steady { due } else { due.of_first_keys() }
     }
 
     fn cached(&self, domain: &Domain) -> Option<Ring> {
@@ -340,8 +384,9 @@ impl Inner {
     fn make(&self, domain: &Domain, ring: &Ring, algorithm: Algorithm, signs_from: i64, now: i64) -> Result<Ring, NoSignature> {
         let selector = selector(ring, algorithm, now).ok_or(NoSignature::Crypto)?;
         let key = DkimKey::generate(algorithm).ok_or(NoSignature::Crypto)?;
+        let ring = self.add(domain, ring, Stored { selector: selector.clone(), made: now, signs_from, key })?;
         tracing::info!(%domain, selector, signs_from, "DKIM key made; publish it: postern dns");
-        Ok(self.add(domain, ring, Stored { selector, made: now, signs_from, key })?)
+        Ok(ring)
     }
 
     fn add(&self, domain: &Domain, ring: &Ring, stored: Stored) -> Result<Ring, FileError> {

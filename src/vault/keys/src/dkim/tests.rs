@@ -37,6 +37,8 @@ const DAY: i64 = 86_400;
 struct World {
     state: TempDir,
     clock: Arc<AtomicI64>,
+    /// What a clock that nobody sets would say.
+    passed: Arc<AtomicI64>,
     config: Config,
     dkim: Dkim,
 }
@@ -47,19 +49,23 @@ fn config(rotate_days: u64) -> Config {
     config
 }
 
-fn open(state: &TempDir, config: &Config, clock: &Arc<AtomicI64>) -> Dkim {
-    let clock = clock.clone();
-    Dkim::open(state.path(), config, Clock::new(move || clock.load(Ordering::SeqCst))).unwrap()
+fn open(state: &TempDir, config: &Config, clock: &Arc<AtomicI64>, passed: &Arc<AtomicI64>) -> Dkim {
+    let [now, passed] = [clock, passed].map(|clock| {
+        let clock = clock.clone();
+        move || clock.load(Ordering::SeqCst)
+    });
+    Dkim::open(state.path(), config, Clock::new(now, passed)).unwrap()
 }
 
 impl World {
     fn new(rotate_days: u64) -> Self {
-        let (state, clock, config) = (tempfile::tempdir().unwrap(), Arc::new(AtomicI64::new(START)), config(rotate_days));
-        Self { dkim: open(&state, &config, &clock), state, clock, config }
+        let (clock, passed) = (Arc::new(AtomicI64::new(START)), Arc::new(AtomicI64::new(0)));
+        let (state, config) = (tempfile::tempdir().unwrap(), config(rotate_days));
+        Self { dkim: open(&state, &config, &clock, &passed), state, clock, passed, config }
     }
 
     fn restart(&mut self) {
-        self.dkim = open(&self.state, &self.config, &self.clock);
+        self.dkim = open(&self.state, &self.config, &self.clock, &self.passed);
     }
 
     fn now(&self) -> i64 {
@@ -67,6 +73,12 @@ impl World {
     }
 
     fn pass(&self, seconds: i64) {
+        self.passed.fetch_add(seconds, Ordering::SeqCst);
+        self.set_by(seconds);
+    }
+
+    /// The clock is set.
+    fn set_by(&self, seconds: i64) {
         self.clock.fetch_add(seconds, Ordering::SeqCst);
     }
 
@@ -384,9 +396,61 @@ async fn half_a_rotation_is_completed() {
 async fn a_clock_that_was_set_back_still_finds_a_key() {
     let world = World::new(90);
     world.sign().await;
-    world.pass(-3650 * DAY);
+    world.set_by(-3650 * DAY);
     world.sign().await;
     assert_eq!(world.keys().await.len(), 2);
+    // What would be made now would begin to sign at once, and nobody has published it.
+    assert!(world.control(keys_control::Request::Rotate(domain("mta.test"))).await.unwrap_err().contains("imported"));
+    assert_eq!(world.keys().await.len(), 2);
+}
+
+/// A clock that was ahead for a while has removed nothing and made nothing for a day that is years away; one that stays so is right.
+#[tokio::test]
+async fn a_clock_that_was_ahead_has_changed_nothing() {
+    let mut world = World::new(90);
+    world.keys().await;
+    world.pass(DAY);
+    let now = world.now();
+    world.control(keys_control::Request::Rotate(domain("mta.test"))).await.unwrap();
+    let (files, signed) = (world.files(), world.sign().await);
+    for restarts in [false, true] {
+        world.set_by(3650 * DAY);
+        if restarts {
+            world.restart();
+        }
+        for _ in 0..3 {
+            world.keys().await;
+            world.pass(15 * 60);
+        }
+        world.set_by(-3650 * DAY);
+        world.keys().await;
+        assert_eq!(world.files(), files);
+        assert_eq!(tag(&world.sign().await[0], "s"), tag(&signed[0], "s"));
+    }
+    let ends = stages(&world.keys().await, 'e');
+    assert_eq!(ends, [(Stage::Current, Some(now + DKIM_AHEAD)), (Stage::Next, Some(now + DKIM_AHEAD))]);
+    world.pass(DKIM_AHEAD + DKIM_KEPT);
+    assert_eq!(stages(&world.keys().await, 'e').len(), 1, "the old one has aged out");
+    world.set_by(100 * DAY);
+    world.keys().await;
+    world.pass(DAY);
+    assert_eq!(stages(&world.keys().await, 'e').len(), 2, "the clock was right");
+}
+
+/// A rotation begun by hand while the clock was ahead does not stand in the way of another.
+#[tokio::test]
+async fn a_rotation_that_lies_years_ahead_is_none() {
+    let world = World::new(0);
+    world.keys().await;
+    world.set_by(3650 * DAY);
+    world.control(keys_control::Request::Rotate(domain("mta.test"))).await.unwrap();
+    world.set_by(-3650 * DAY);
+    world.pass(DAY);
+    let now = world.now();
+    let keys = world.control(keys_control::Request::Rotate(domain("mta.test"))).await.unwrap();
+    let at = |stage, from| (stage, Some(from));
+    let (soon, late) = (now + DKIM_AHEAD, now + 3649 * DAY + DKIM_AHEAD);
+    assert_eq!(stages(&keys, 'r'), [at(Stage::Current, soon), at(Stage::Next, soon), at(Stage::Next, late)]);
 }
 
 #[tokio::test]
