@@ -17,41 +17,65 @@ use std::{
     hash::{DefaultHasher, Hasher},
     io,
     os::{fd::AsFd, unix::fs::FileExt},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 /// A file without a name, to be changed after a sync.
 #[derive(Debug)]
-pub struct Witness(Option<File>);
+pub struct Witness {
+    file: OnceLock<File>,
+    /// Where it is made; nowhere where the file system has no such files.
+    place: Option<PathBuf>,
+}
 
 impl Witness {
     /// One in the file system of this directory. Where there are no such files, every sync is believed.
     pub fn new(dir: &Path) -> Self {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
-        match rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR) {
-            Ok(fd) => Self(Some(File::from(fd))),
-            Err(error) => {
-                tracing::warn!(%error, "a file system that has given up will be noticed late");
-                Self(None)
-            }
+        let mut this = Self { file: OnceLock::new(), place: Some(dir.to_owned()) };
+        if let Err(error) = this.file() {
+            tracing::warn!(%error, "a file system that has given up may be noticed late");
+            this.place = this.place.filter(|_| is_for_now(error) || has_given_up(error));
         }
+        this
     }
 
     /// One that sees every change of this file instead: a device, which has no room to make, is a file system that has given up.
     #[doc(hidden)]
     pub fn of(file: File) -> Self {
-        Self(Some(file))
+        Self { file: file.into(), place: None }
+    }
+
+    fn file(&self) -> Result<Option<&File>, Errno> {
+        let (None, Some(place)) = (self.file.get(), &self.place) else { return Ok(self.file.get()) };
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
+        let fd = rustix::fs::open(place, flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(Some(self.file.get_or_init(|| File::from(fd))))
     }
 
     /// After a sync that succeeded: an error when the file system had given up before, so that it may have been no sync. A full disk is none.
     pub fn ask(&self) -> io::Result<()> {
-        let Some(file) = &self.0 else { return Ok(()) };
+        let file = match self.file() {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(()),
+            Err(error) if is_for_now(error) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
         // Room for a byte that is there already, once there is: it takes a transaction to find that out.
         match fallocate(file, FallocateFlags::KEEP_SIZE, 0, 1) {
             Ok(()) | Err(Errno::NOSPC | Errno::DQUOT | Errno::OPNOTSUPP) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// There will be one when there is room, or a descriptor.
+fn is_for_now(error: Errno) -> bool {
+    matches!(error, Errno::NOSPC | Errno::DQUOT | Errno::MFILE | Errno::NFILE | Errno::NOMEM)
+}
+
+fn has_given_up(error: Errno) -> bool {
+    matches!(error, Errno::IO | Errno::ROFS)
 }
 
 /// Bytes looked at in one go.
@@ -118,8 +142,10 @@ fn digest(file: &File) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::{FsWord, fstatfs};
-    use std::path::PathBuf;
+    use rustix::{
+        fs::{FsWord, fstatfs},
+        process::{Resource, Rlimit, getrlimit, setrlimit},
+    };
 
     /// `linux/magic.h`: a file system that is nothing but page cache.
     const TMPFS_MAGIC: FsWord = 0x0102_1994;
@@ -159,5 +185,28 @@ mod tests {
         assert_eq!(is_cached(&file), Some(false));
         assert!(!reread(&scratch.0).unwrap() && !reread(&scratch.0.with_extension("none")).unwrap());
         assert_eq!(std::fs::read(&scratch.0).unwrap(), b"text");
+    }
+
+    /// Where there is no descriptor left, the file is made when there is one. In a process of its own: a limit is for all of it.
+    #[test]
+    fn a_witness_that_cannot_be_yet_is_made_later() {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        let status = command.args(["--exact", "disk::tests::without_a_descriptor", "--ignored", "--quiet"]).status().unwrap();
+        assert!(status.success());
+    }
+
+    #[test]
+    #[ignore = "is run by another test, in a process of its own"]
+    fn without_a_descriptor() {
+        let (dir, all) = (std::env::temp_dir(), getrlimit(Resource::Nofile));
+        setrlimit(Resource::Nofile, Rlimit { current: Some(0), ..all }).unwrap();
+        let witness = Witness::new(&dir);
+        assert!(witness.ask().is_ok() && witness.file.get().is_none());
+        setrlimit(Resource::Nofile, all).unwrap();
+        assert!(witness.ask().is_ok());
+        // Some file systems have none at all.
+        assert_eq!(witness.file.get().is_some(), Witness::new(&dir).file.get().is_some());
+        let nowhere = Witness::new(Path::new("/nowhere"));
+        assert!(nowhere.ask().is_ok() && nowhere.place.is_none());
     }
 }

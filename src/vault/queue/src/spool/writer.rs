@@ -50,7 +50,11 @@ impl From<rusqlite::Error> for Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::StorageFull { Self::Full } else { Self::Fatal(error.to_string()) }
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            Self::Full
+        } else {
+            Self::Fatal(error.to_string())
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use wire::{
 struct Bench {
     writer: Writer,
     active: mpsc::UnboundedReceiver<Active>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn bench() -> Bench {
@@ -31,7 +31,7 @@ fn bench() -> Bench {
         outbound: Outbound::new(),
         paused: false,
     };
-    Bench { writer: Writer::new(db, Numbers::starting_at(first), files, outlets, first), active, _dir: dir }
+    Bench { writer: Writer::new(db, Numbers::starting_at(first), files, outlets, first), active, dir }
 }
 
 fn accept(bench: &Bench, body: &[u8]) -> (Op, oneshot::Receiver<Entered>) {
@@ -194,4 +194,16 @@ fn bodies_outlive_a_commit_that_failed() {
     bench.writer.run(&inbox);
     assert!(inbox.has_ended() && answer.try_recv().is_err());
     assert_eq!(files.list().unwrap(), [id]);
+}
+
+/// Who ends leaves the database as it is, and the log beside it: what of that is on the disk the next start finds out.
+#[test]
+fn nothing_is_written_back_at_the_end() {
+    let mut bench = bench();
+    let (op, _receiver) = accept(&bench, b"Subject: x\r\n\r\nx\r\n");
+    bench.writer.commit(&[op]).unwrap();
+    let read = |name: &str| std::fs::read(bench.dir.path().join(name)).unwrap();
+    let before = ["queue.db", "queue.db-wal"].map(read);
+    drop(bench.writer);
+    assert!(!before[1].is_empty() && ["queue.db", "queue.db-wal"].map(read) == before);
 }
