@@ -7,20 +7,20 @@ use crate::{
     hasher::Hasher,
     memory::Remembered,
     penalty::{Network, Penalties, Policy},
-    sessions::shut_out,
+    sessions::mark,
     verifier::{Verifiers, hmac_sha256},
 };
 use jail::Secret;
 use pure_addr::{AccountId, Address};
 use pure_config::Config;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     ops::{Deref, DerefMut},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Instant,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use wire::{
     Client,
     edge::{queue_grant::QueueGrant, store_grant::StoreGrant},
@@ -58,8 +58,10 @@ pub(crate) struct Auth {
     pub(crate) hasher: Hasher,
     pub(crate) store: Client<StoreGrant>,
     pub(crate) queue: Client<QueueGrant>,
+    /// Some sessions could not be ended.
+    pub(crate) left: Notify,
     /// Makes what is shown for users that do not exist: always the same for the same name, and not to be told from the real.
-    decoy_secret: Zeroizing<[u8; 32]>,
+    pub(crate) decoy_secret: Zeroizing<[u8; 32]>,
     clock: Clock,
 }
 
@@ -74,7 +76,7 @@ impl Auth {
     ) -> Result<Self, DatabaseError> {
         let mut database = Database::open(database)?;
         let decoy_secret = database.secret("decoy")?;
-        let directory = load(&mut database, config, credentials)?;
+        let directory = load(&mut database, &decoy_secret, config, credentials)?;
         Ok(Self {
             directory: RwLock::new(directory),
             generation: watch::Sender::new(getrandom::u64().map_err(DatabaseError::Random)?.max(1)),
@@ -85,6 +87,7 @@ impl Auth {
             hasher,
             store: grants.0,
             queue: grants.1,
+            left: Notify::new(),
             decoy_secret,
             clock,
         })
@@ -93,11 +96,11 @@ impl Auth {
     /// Takes over another configuration; penalties stay. Returns the accounts whose sessions must end. Blocks.
     pub(crate) fn reload(&self, config: &Config, credentials: &Credentials) -> Result<Vec<AccountId>, DatabaseError> {
         let mut database = self.database();
-        let directory = load(&mut database, config, credentials)?;
-        let shut_out = shut_out(&self.directory(), &directory);
+        let directory = load(&mut database, &self.decoy_secret, config, credentials)?;
         *self.directory_mut() = directory;
+        drop(database);
         self.penalties().set_policy(policy(config));
-        Ok(shut_out)
+        Ok(self.owed())
     }
 
     pub(crate) fn directory(&self) -> RwLockReadGuard<'_, Directory> {
@@ -184,9 +187,14 @@ fn policy(config: &Config) -> Policy {
     Policy { free: config.limits.login_failures }
 }
 
-fn load(database: &mut Database, config: &Config, credentials: &Credentials) -> Result<Directory, DatabaseError> {
+fn load(database: &mut Database, secret: &[u8; 32], config: &Config, credentials: &Credentials) -> Result<Directory, DatabaseError> {
     database.sight(config.accounts.iter().map(|account| &account.address))?;
-    Ok(Directory::build(config, database.load()?, declared_verifiers(config, credentials)))
+    let directory = Directory::build(config, database.load()?, declared_verifiers(config, credentials));
+    let known: HashSet<AccountId> = database.in_force()?.into_iter().map(|(id, _)| id).collect();
+    let new = directory.accounts().filter(|account| !known.contains(&account.id));
+    let marks: Vec<_> = new.filter_map(|account| Some((account.id, mark(secret, &account.verifiers)?))).collect();
+    database.put_first_in_force(&marks)?;
+    Ok(directory)
 }
 
 /// Verifiers by address key. One that cannot be read shuts its account until it is repaired: nothing older takes its place.

@@ -50,13 +50,9 @@ impl Service<AuthControl> for Control {
             Ok(done) => Ok(Reply::new(done)),
             Err(Failed::Lost) => Err(Error::Refused),
             Err(Failed::Refused(refusal)) => Ok(Reply::new(Response::Refused(refusal))),
-            Err(Failed::Full) => {
-                tracing::error!("the directory is full");
-                Err(Error::Refused)
-            }
             Err(Failed::Database(error)) => {
                 tracing::error!(%error, "a change could not be stored");
-                Err(Error::Refused)
+                Ok(Reply::new(Response::Refused(Refusal::NotStored)))
             }
         }
     }
@@ -126,7 +122,6 @@ enum Change {
 
 enum Failed {
     Refused(Refusal),
-    Full,
     Database(DatabaseError),
     /// Nobody knows whether it was done.
     Lost,
@@ -164,9 +159,9 @@ impl Auth {
     fn add_account(&self, database: &mut Database, address: Address, quota: Option<u64>, verifiers: Verifiers) -> Result<(), Failed> {
         self.check_free(&address)?;
         if self.directory().accounts().count() >= MAX_ENTRIES {
-            return Err(Failed::Full);
+            return Err(Refusal::TooMany.into());
         }
-        let id = database.add_account(&address, quota, &verifiers)?;
+        let id = database.add_account(&address, quota, &verifiers, self.mark(&verifiers))?;
         tracing::info!(account = %address, id = %id, "account added");
         self.directory_mut().add_account(Account { id, address, quota, declared: false, verifiers_declared: false, verifiers });
         Ok(())
@@ -179,7 +174,7 @@ impl Auth {
         if declared {
             return Err(Refusal::Declared.into());
         }
-        database.set_verifiers(id, &verifiers)?;
+        database.set_verifiers(id, &verifiers, self.mark(&verifiers))?;
         tracing::info!(account = %address, "password set");
         self.directory_mut().set_verifiers(id, verifiers);
         Ok(id)
@@ -209,7 +204,7 @@ impl Auth {
             return Err(Refusal::Taken.into());
         }
         if self.directory().domains().count() >= MAX_ENTRIES {
-            return Err(Failed::Full);
+            return Err(Refusal::TooMany.into());
         }
         database.add_domain(&domain)?;
         tracing::info!(%domain, "domain added");
@@ -240,7 +235,7 @@ impl Auth {
             return Err(Refusal::AliasLoop.into());
         }
         if self.directory().aliases().count() >= MAX_ENTRIES {
-            return Err(Failed::Full);
+            return Err(Refusal::TooMany.into());
         }
         database.add_alias(&address, &targets)?;
         tracing::info!(alias = %address, targets = targets.len(), "alias added");

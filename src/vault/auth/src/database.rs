@@ -16,11 +16,11 @@ use zeroize::Zeroizing;
 /// "auth" as a big-endian number: marks the file as ours.
 const APPLICATION_ID: i64 = 0x6175_7468;
 /// The layout that this build reads and writes.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 /// Tries to find an unused random account number; a second one is already a wonder.
 const MAX_ID_TRIES: usize = 8;
 
-const SCHEMA: &str = "
+const FIRST: &str = "
     CREATE TABLE secret (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
     CREATE TABLE account (
         id INTEGER PRIMARY KEY,
@@ -42,6 +42,8 @@ const SCHEMA: &str = "
         PRIMARY KEY (alias, position)
     ) STRICT, WITHOUT ROWID;
 ";
+/// The mark of the verifiers that open sessions of an account may have been opened with, beside those that it has now; null: there are none.
+const SECOND: &str = "ALTER TABLE account ADD COLUMN in_force BLOB;";
 
 /// Why the database could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +71,9 @@ pub(crate) struct StoredAccount {
     pub(crate) quota: Option<u64>,
     pub(crate) verifiers: Verifiers,
 }
+
+/// What tells verifiers apart and says nothing else of them.
+pub(crate) type Mark = [u8; 32];
 
 /// The targets of an alias.
 pub(crate) type Targets = List<Address, MAX_TARGETS>;
@@ -119,7 +124,7 @@ impl Database {
     fn change<T>(&mut self, change: impl FnOnce(&Transaction<'_>) -> Result<T, DatabaseError>) -> Result<T, DatabaseError> {
         let done = self.commit(change);
         match &done {
-            Err(DatabaseError::Sqlite(error)) if error.sqlite_error_code().is_some_and(|code| code != ErrorCode::DiskFull) => lost(error),
+            Err(DatabaseError::Sqlite(error)) if error.sqlite_error_code().is_some_and(is_of_the_disk) => lost(error),
             Err(DatabaseError::File(error)) => lost(error),
             _ => done,
         }
@@ -187,7 +192,13 @@ impl Database {
     }
 
     /// Adds an account at run time. One that was declared once keeps its number, and with it its mail.
-    pub(crate) fn add_account(&mut self, address: &Address, quota: Option<u64>, verifiers: &Verifiers) -> Result<AccountId, DatabaseError> {
+    pub(crate) fn add_account(
+        &mut self,
+        address: &Address,
+        quota: Option<u64>,
+        verifiers: &Verifiers,
+        mark: Option<Mark>,
+    ) -> Result<AccountId, DatabaseError> {
         self.change(|change| {
             let id = match id_of(change, address)? {
                 Some(id) => id,
@@ -199,6 +210,7 @@ impl Database {
                 params![id.get().cast_signed(), address.to_string(), quota],
             )?;
             write_verifiers(change, id, verifiers)?;
+            mark_first(change, id, mark)?;
             Ok(id)
         })
     }
@@ -209,8 +221,32 @@ impl Database {
         self.change(|change| Ok(change.execute(sql, [id.get().cast_signed()]).map(drop)?))
     }
 
-    pub(crate) fn set_verifiers(&mut self, id: AccountId, verifiers: &Verifiers) -> Result<(), DatabaseError> {
-        self.change(|change| Ok(write_verifiers(change, id, verifiers)?))
+    pub(crate) fn set_verifiers(&mut self, id: AccountId, verifiers: &Verifiers, mark: Option<Mark>) -> Result<(), DatabaseError> {
+        self.change(|change| {
+            write_verifiers(change, id, verifiers)?;
+            Ok(mark_first(change, id, mark)?)
+        })
+    }
+
+    /// Every account of which sessions may be open, removed ones too, and the mark of what they were opened with.
+    pub(crate) fn in_force(&self) -> Result<Vec<(AccountId, Mark)>, DatabaseError> {
+        let mut marks = self.connection.prepare("SELECT id, in_force FROM account WHERE in_force IS NOT NULL ORDER BY id")?;
+        let marks = marks.query_map([], |row| Ok((read_id(row, 0)?, row.get(1)?)))?;
+        Ok(marks.collect::<Result<_, _>>()?)
+    }
+
+    /// Verifiers of accounts of which no session could be open come into force.
+    pub(crate) fn put_first_in_force(&mut self, marks: &[(AccountId, Mark)]) -> Result<(), DatabaseError> {
+        if marks.is_empty() {
+            return Ok(());
+        }
+        self.change(|change| Ok(marks.iter().try_for_each(|(id, mark)| mark_first(change, *id, Some(*mark)))?))
+    }
+
+    /// All sessions of an account that are open were opened with these verifiers, or later.
+    pub(crate) fn put_in_force(&mut self, id: AccountId, mark: Option<Mark>) -> Result<(), DatabaseError> {
+        let sql = "UPDATE account SET in_force = ?2 WHERE id = ?1";
+        self.change(|change| Ok(change.execute(sql, params![id.get().cast_signed(), mark]).map(drop)?))
     }
 
     pub(crate) fn add_domain(&mut self, domain: &Domain) -> Result<(), DatabaseError> {
@@ -238,15 +274,21 @@ impl Database {
     }
 }
 
+/// Not that it is full: then nothing was written.
+fn is_of_the_disk(code: ErrorCode) -> bool {
+    use ErrorCode::{CannotOpen, DatabaseCorrupt, NotADatabase, ReadOnly, SystemIoFailure};
+    matches!(code, SystemIoFailure | CannotOpen | ReadOnly | DatabaseCorrupt | NotADatabase)
+}
+
 fn migrate(connection: &mut Connection) -> Result<(), DatabaseError> {
     let change = connection.transaction()?;
     let pragma = |name: &str| change.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
     let (application, version) = (pragma("application_id")?, pragma("user_version")?);
     let tables: i64 = change.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let now = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};");
     match (application, version, tables) {
-        (0, 0, 0) => {
-            change.execute_batch(&format!("{SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"))?
-        }
+        (0, 0, 0) => change.execute_batch(&format!("{FIRST} {SECOND} {now}"))?,
+        (APPLICATION_ID, 1, _) => change.execute_batch(&format!("{SECOND} {now}"))?,
         (APPLICATION_ID, SCHEMA_VERSION, _) => {}
         (APPLICATION_ID, other, _) => return Err(DatabaseError::OtherLayout(other)),
         _ => return Err(DatabaseError::Foreign),
@@ -279,6 +321,11 @@ fn write_verifiers(change: &Transaction<'_>, id: AccountId, verifiers: &Verifier
         params![id.get().cast_signed(), argon2.as_ref().map(|v| v.as_str()), scram.as_ref().map(|v| v.as_str())],
     )?;
     Ok(())
+}
+
+fn mark_first(change: &Transaction<'_>, id: AccountId, mark: Option<Mark>) -> Result<(), rusqlite::Error> {
+    let sql = "UPDATE account SET in_force = coalesce(in_force, ?2) WHERE id = ?1";
+    change.execute(sql, params![id.get().cast_signed(), mark]).map(drop)
 }
 
 fn read_account(row: &Row<'_>) -> Result<StoredAccount, rusqlite::Error> {
@@ -326,7 +373,7 @@ mod tests {
             let mut db = Database::open(&path).unwrap();
             db.add_domain(&Domain::parse("mta.test").unwrap()).unwrap();
             db.add_alias(&address("info@mta.test"), &Targets::new(vec![address("b@x.test"), address("a@x.test")]).unwrap()).unwrap();
-            let id = db.add_account(&address("Alice@mta.test"), Some(1 << 40), &verifiers).unwrap();
+            let id = db.add_account(&address("Alice@mta.test"), Some(1 << 40), &verifiers, None).unwrap();
             (db.secret("decoy").unwrap(), id)
         };
         let mut db = Database::open(&path).unwrap();
@@ -366,11 +413,11 @@ mod tests {
         db.sight([&address("ALICE@mta.test")].into_iter()).unwrap();
         assert_eq!(db.load().unwrap().accounts.len(), 1);
         // From declared to run time: the same person, the same mail.
-        assert_eq!(db.add_account(&alice, None, &Verifiers::default()).unwrap(), first);
+        assert_eq!(db.add_account(&alice, None, &Verifiers::default(), None).unwrap(), first);
         // Removed and added again: somebody else.
         db.remove_account(first).unwrap();
         assert!(db.load().unwrap().accounts.is_empty());
-        assert_ne!(db.add_account(&alice, None, &Verifiers::default()).unwrap(), first);
+        assert_ne!(db.add_account(&alice, None, &Verifiers::default(), None).unwrap(), first);
     }
 
     /// Names what the ignored test below does.
@@ -397,14 +444,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut db = Database::open(&directory.path().join("auth.db")).unwrap();
         let (alice, domain) = (address("alice@mta.test"), Domain::parse("mta.test").unwrap());
-        let id = db.add_account(&alice, None, &Verifiers::default()).unwrap();
+        let id = db.add_account(&alice, None, &Verifiers::default(), None).unwrap();
         db.witness = Witness::of(std::fs::File::options().write(true).open("/dev/full").unwrap());
         println!("begun");
         match std::env::var(CHANGE).unwrap().as_str() {
             "a secret" => drop(db.secret("new")),
             "declared accounts" => drop(db.sight([&address("bob@mta.test")].into_iter())),
-            "an account" => drop(db.add_account(&address("carol@mta.test"), None, &Verifiers::default())),
-            "a password" => drop(db.set_verifiers(id, &Verifiers::default())),
+            "an account" => drop(db.add_account(&address("carol@mta.test"), None, &Verifiers::default(), None)),
+            "a password" => drop(db.set_verifiers(id, &Verifiers::default(), None)),
             "no account" => drop(db.remove_account(id)),
             "a domain" => drop(db.add_domain(&domain)),
             "no domain" => drop(db.remove_domain(&domain)),
@@ -415,13 +462,46 @@ mod tests {
         println!("done");
     }
 
+    /// What was written by a build that knew the first layout alone.
+    #[test]
+    fn the_first_layout_is_taken_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("auth.db");
+        let first = format!("{FIRST} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;");
+        let row = "INSERT INTO account (id, key, address, run_time) VALUES (7, 'alice@mta.test', 'alice@mta.test', 1);";
+        Connection::open(&path).unwrap().execute_batch(&format!("{first} {row}")).unwrap();
+        let (id, mark) = (AccountId::new(7).unwrap(), [1; 32]);
+        for _ in 0..2 {
+            let mut db = Database::open(&path).unwrap();
+            assert_eq!(db.load().unwrap().accounts[0].id, id);
+            db.put_first_in_force(&[(id, mark)]).unwrap();
+            assert_eq!(db.in_force().unwrap(), [(id, mark)]);
+        }
+    }
+
+    /// A full disk changes nothing, and nobody ends over it.
+    #[test]
+    fn where_there_is_no_room_nothing_is_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("auth.db");
+        let mut db = Database::open(&path).unwrap();
+        let pages: i64 = db.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+        db.connection.pragma_update(None, "max_page_count", pages).unwrap();
+        let add = |db: &mut Database, n: usize| db.add_domain(&Domain::parse(&format!("{}{n}.test", "d".repeat(50))).unwrap());
+        let taken = (0..1000).take_while(|n| add(&mut db, *n).is_ok()).count();
+        assert!(matches!(add(&mut db, 1000), Err(DatabaseError::Sqlite(error)) if error.sqlite_error_code() == Some(ErrorCode::DiskFull)));
+        db.connection.pragma_update(None, "max_page_count", pages + 100).unwrap();
+        assert_eq!(db.load().unwrap().domains.len(), taken);
+        add(&mut db, 1000).unwrap();
+    }
+
     #[test]
     fn foreign_and_newer_files_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         let (newer, foreign) = (directory.path().join("newer.db"), directory.path().join("foreign.db"));
         drop(Database::open(&newer).unwrap());
-        Connection::open(&newer).unwrap().pragma_update(None, "user_version", 2).unwrap();
-        assert!(matches!(Database::open(&newer), Err(DatabaseError::OtherLayout(2))));
+        Connection::open(&newer).unwrap().pragma_update(None, "user_version", 3).unwrap();
+        assert!(matches!(Database::open(&newer), Err(DatabaseError::OtherLayout(3))));
         Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE x (y)").unwrap();
         assert!(matches!(Database::open(&foreign), Err(DatabaseError::Foreign)));
     }

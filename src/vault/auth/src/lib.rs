@@ -83,6 +83,7 @@ pub fn start(mut process: Process) -> Result<impl Future<Output = Result<(), Fai
             result = serve::<AuthDirectory, Auth>(directory, auth.clone()) => Ok(result?),
             result = serve::<AuthControl, Control>(control, Arc::new(Control(auth.clone()))) => Ok(result?),
             never = reload_on_request(auth.clone(), sources, reload) => never,
+            () = auth.clone().end_what_is_owed() => Ok(()),
             () = shutdown.requested() => Ok(()),
         }
     })

@@ -57,3 +57,5 @@ pub(crate) const MEMORY_PER_CHECK_KIB: u32 = 64 * 1024;
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(5 * 60);
 /// Accounts whose last right password is remembered.
 pub(crate) const MAX_REMEMBERED: usize = 20_000;
+/// How long after sessions could not be ended it is tried again.
+pub(crate) const OWED_AGAIN: Duration = Duration::from_secs(10);

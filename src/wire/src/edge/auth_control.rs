@@ -126,6 +126,12 @@ pub enum Refusal {
     /// An alias that leads back to itself.
     #[error("the alias would lead back to itself")]
     AliasLoop,
+    /// Of its kind.
+    #[error("there are as many as there may be")]
+    TooMany,
+    /// A disk that is full, for one.
+    #[error("it could not be stored, and nothing was changed; the log of auth says why")]
+    NotStored,
 }
 
 /// One account.

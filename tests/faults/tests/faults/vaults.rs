@@ -17,7 +17,7 @@ use test_support::binaries;
 use wire::{
     Client, Conn, Edge, Error, Reply, Service,
     edge::{
-        auth_control::{self, AuthControl, Password},
+        auth_control::{self, AuthControl, Password, Refusal},
         auth_directory::AuthDirectory,
         auth_login::{self, AuthForImap, AuthForSubmission, Failure, Mechanism},
         keys_control::{self, Key, KeysControl, Pem},
@@ -183,8 +183,9 @@ impl World {
     /// What is answered, unless a process ends over it; then it is started again, as PID 1 does.
     async fn ask<E: Edge>(&mut self, client: &Client<E>, request: &E::Request) -> Option<E::Response> {
         self.start();
+        let asked = self.vaults.iter_mut().find(|vault| vault.listeners.iter().any(|(edge, _)| *edge == E::NAME)).unwrap();
         let ended = async {
-            while self.vaults.iter_mut().all(|vault| vault.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())) {
+            while asked.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none()) {
                 tokio::time::sleep(AGAIN).await;
             }
         };
@@ -230,6 +231,7 @@ impl World {
         let control = self.control.clone();
         let done = match self.ask(&control, &request).await {
             Some(auth_control::Response::Done | auth_control::Response::SessionsLeft) => [after].into(),
+            Some(auth_control::Response::Refused(Refusal::NotStored)) => [before].into(),
             None => [before, after].into(),
             Some(other) => panic!("seed {}: {request:?}: {other:?}", self.seed),
         };

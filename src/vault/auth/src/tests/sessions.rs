@@ -25,6 +25,21 @@ impl World {
         world
     }
 
+    fn id(&self, name: &str) -> AccountId {
+        self.auth.directory().by_login(&address(name)).unwrap().id
+    }
+
+    /// Another process, with what is on disk now.
+    fn next(&self, credentials: &Credentials) -> Auth {
+        let files = tempfile::tempdir_in(self.files.path()).unwrap().keep();
+        for name in ["auth.db", "auth.db-wal"] {
+            std::fs::copy(self.files.path().join(name), files.join(name)).unwrap();
+        }
+        let grants = (Client::new(self.files.path().join(StoreGrant::NAME)), Client::new(self.files.path().join(QueueGrant::NAME)));
+        let config = Config::parse(CONFIG).unwrap();
+        Auth::open(&files.join("auth.db"), &config, credentials, grants, Hasher::new(2), Arc::new(Instant::now)).unwrap()
+    }
+
     /// Whose sessions the store and the queue hold.
     fn open(&self) -> Vec<String> {
         let owners =
@@ -56,8 +71,9 @@ async fn the_end_of_an_account_ends_its_sessions() {
 #[tokio::test]
 async fn a_reload_ends_sessions_of_changed_verifiers_and_of_accounts_that_are_gone() {
     let world = World::with_sessions().await;
-    let id = |name: &str| world.auth.directory().by_login(&address(name)).unwrap().id;
-    let (alice, locked) = (id("alice@mta.test"), id("locked@mta.test"));
+    let set = auth_control::Request::SetPassword { address: address("locked@mta.test"), password: Password("locked's own".into()) };
+    assert_eq!(world.change(set).await, auth_control::Response::Done);
+    let (alice, locked) = (world.id("alice@mta.test"), world.id("locked@mta.test"));
     let same = world.auth.reload(&Config::parse(CONFIG).unwrap(), &credentials()).unwrap();
     assert_eq!(same, []);
     let config = Config::parse(&CONFIG.replace("locked@mta.test", "dave@mta.test")).unwrap();
@@ -67,6 +83,30 @@ async fn a_reload_ends_sessions_of_changed_verifiers_and_of_accounts_that_are_go
     let gone: Vec<AccountId> = gone.into_iter().collect();
     assert!(world.auth.end_sessions(&gone).await);
     assert_eq!(world.open(), ["carol@mta.test", "carol@mta.test"]);
+    assert_eq!(world.auth.owed(), []);
+}
+
+/// The process ends before the queue has heard of the change, or the configuration changes while it does not run.
+#[tokio::test]
+async fn what_a_process_owed_the_next_one_does() {
+    let world = World::with_sessions().await;
+    let (alice, carol) = (world.id("alice@mta.test"), world.id("carol@mta.test"));
+    assert_eq!(world.next(&credentials()).owed(), []);
+    world.queue.is_deaf.store(true, Ordering::Relaxed);
+    let request = auth_control::Request::SetPassword { address: address("carol@mta.test"), password: Password("new word".into()) };
+    assert_eq!(world.change(request).await, auth_control::Response::SessionsLeft);
+    assert_eq!((world.auth.owed(), world.next(&credentials()).owed()), (vec![carol], vec![carol]));
+    // What nobody can find any more by its name.
+    let gone = auth_control::Request::RemoveAccount(address("carol@mta.test"));
+    assert_eq!(world.change(gone).await, auth_control::Response::SessionsLeft);
+    let next = Arc::new(world.next(&secrets(&[("bob@mta.test", cheap_phc("bob's own"))])));
+    let owed: HashSet<AccountId> = next.owed().into_iter().collect();
+    assert_eq!(owed, HashSet::from([alice, carol]));
+    world.queue.is_deaf.store(false, Ordering::Relaxed);
+    tokio::select! {
+        () = next.clone().end_what_is_owed() => {}
+        () = async { while !world.open().is_empty() || !next.owed().is_empty() { tokio::task::yield_now().await } } => {}
+    }
 }
 
 #[tokio::test]
