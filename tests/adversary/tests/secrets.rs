@@ -2,7 +2,7 @@
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic in a test is its report")]
 
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::{BASE64, BASE64URL, HEXLOWER, HEXUPPER};
 use std::{fs, process::Command};
 use system::{ADDRESS, ALICE, Appliance, DOMAIN, HOSTNAME, PASSWORD, World};
 
@@ -73,9 +73,9 @@ for password in (right, wrong):
 /// Rust prints bytes.
 fn forms(secret: &[u8]) -> Vec<String> {
     // Only whole groups: what begins it is enough to find it.
-    let groups = |bytes: &[u8]| BASE64.encode(&bytes[..bytes.len() / 3 * 3]);
-    let mut all: Vec<String> = (0..3).filter_map(|skip| secret.get(skip..)).map(groups).collect();
-    all.push(HEXLOWER.encode(secret));
+    let groups = |bytes: &[u8]| [BASE64, BASE64URL].map(|form| form.encode(&bytes[..bytes.len() / 3 * 3]));
+    let mut all: Vec<String> = (0..3).filter_map(|skip| secret.get(skip..)).flat_map(groups).collect();
+    all.extend([HEXLOWER, HEXUPPER].map(|form| form.encode(secret)));
     all.push(secret.iter().map(u8::to_string).collect::<Vec<_>>().join(", "));
     if let Ok(text) = str::from_utf8(secret) {
         all.extend([" ", "%20", "\\x20", "\\040"].map(|space| text.replace(' ', space)));
@@ -157,7 +157,7 @@ fn the_most_talkative_level_says_nothing_of_it_either() {
 
 /// What an operator gives them to keep: the password of a smarthost, which is said there, a key, and another password for an account.
 #[test]
-fn at_that_level_nothing_is_said_of_what_an_operator_gives_either() {
+fn the_most_talkative_level_says_nothing_of_what_an_operator_gives() {
     if !World::is_possible() {
         return;
     }

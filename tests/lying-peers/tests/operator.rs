@@ -120,9 +120,11 @@ fn a_list_without_an_end_takes_no_memory() {
         let mut command = std::process::Command::new(binaries().join("postern"));
         command.args(["--edges", appliance.state().join("run").to_str().unwrap()]).args(arguments);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines().take(300_000).map(Result::unwrap).count();
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let lines = said.by_ref().take(300_000).map(Result::unwrap).count();
         let peak = peak(child.id());
-        // Who reads its output has gone.
+        // Who reads its output goes.
+        drop(said);
         assert!(!child.wait().unwrap().success());
         assert!(lines == 300_000 && peak < MOST_KIB, "{arguments:?}: {lines} lines, {peak} KiB");
     }

@@ -180,7 +180,7 @@ fn changes() -> Vec<Act> {
         Act::new("fill the disk: a hundred files", |p, facts| {
             (0..100).try_for_each(|number| p.make(&facts.own_file(&format!("adversary-many-{number}"))).map(drop))
         }),
-        with_file("umask 0", |p, _| p.call(libc::SYS_umask, [0o077, 0, 0, 0, 0, 0])),
+        with_file("umask 0", |p, _| p.call(libc::SYS_umask, [0, 0, 0, 0, 0, 0])),
     ]
 }
 
