@@ -87,7 +87,7 @@ impl Auth {
     pub(crate) async fn end_sessions(self: &Arc<Self>, accounts: &[AccountId]) -> bool {
         let mut all = true;
         for account in accounts {
-            // Before anybody is asked: what comes into force meanwhile is somebody else's to end.
+            // Before anybody is asked: whoever changes it meanwhile has the rest ended.
             let current = self.current(*account);
             let (store, queue) = tokio::join!(
                 insist(&self.store, store_grant::Request::End(*account)),
@@ -96,8 +96,12 @@ impl Auth {
             let ended = (matches!(store, Ok(store_grant::Response::Ended)), matches!(queue, Ok(queue_grant::Response::Ended)));
             if ended == (true, true) {
                 let (auth, account) = (self.clone(), *account);
-                let noted = tokio::task::spawn_blocking(move || auth.database().put_in_force(account, current)).await;
-                if !matches!(noted, Ok(Ok(()))) {
+                let noted = tokio::task::spawn_blocking(move || {
+                    // Nobody changes them while this is held.
+                    let mut database = auth.database();
+                    if auth.current(account) == current { database.put_in_force(account, current) } else { Ok(()) }
+                });
+                if !matches!(noted.await, Ok(Ok(()))) {
                     tracing::warn!(%account, "open sessions were ended, and will be once more");
                 }
             } else {
